@@ -1,0 +1,56 @@
+"""Upload large files to the Scenario API: multipart and concurrent, to the exact bytes or a typed error.
+
+import uploader
+result = uploader.upload("model.safetensors", kind="model")
+"""
+
+from uploader.aio import AsyncUploader
+from uploader.client import Job, Uploader, upload
+from uploader.errors import (
+    AnswerError,
+    ApiError,
+    AuthError,
+    CredentialsError,
+    InputError,
+    NotFoundError,
+    PartError,
+    SourceChangedError,
+    SourceError,
+    UnreachableError,
+    UploadCancelledError,
+    UploaderError,
+    UploadFailedError,
+    UploadTimeoutError,
+)
+from uploader.models import AssetOptions, Kind, Status, UploadResult
+from uploader.options import RetryPolicy, Timeouts, UploadOptions
+from uploader.version import __version__
+
+__all__ = [
+    "AnswerError",
+    "ApiError",
+    "AssetOptions",
+    "AsyncUploader",
+    "AuthError",
+    "CredentialsError",
+    "InputError",
+    "Job",
+    "Kind",
+    "NotFoundError",
+    "PartError",
+    "RetryPolicy",
+    "SourceChangedError",
+    "SourceError",
+    "Status",
+    "Timeouts",
+    "UnreachableError",
+    "UploadCancelledError",
+    "UploadFailedError",
+    "UploadOptions",
+    "UploadResult",
+    "UploadTimeoutError",
+    "Uploader",
+    "UploaderError",
+    "__version__",
+    "upload",
+]

@@ -1,0 +1,111 @@
+"""AsyncUploader: the same uploader, awaitable. The engine runs in its own thread and never blocks the loop.
+
+There is one engine and not two: measured on two cores over TLS, threads with blocking sockets cost about a
+quarter less CPU per byte than httpx's async client, and they do not lose a store's early refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from uploader.client import Uploader
+from uploader.core.events import Event
+from uploader.models import UploadResult
+from uploader.observe import Listener, Progress
+from uploader.options import UploadOptions, WaitFor
+
+T = TypeVar("T")
+
+
+class AsyncUploader:
+    """`Uploader`, awaitable: the same arguments, results and errors. Uploads may run side by side.
+
+    Cancelling the awaiting task ends the transfer within a moment, and no thread of it is left when the await
+    is over. A `progress` function is called in the event loop's thread.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._uploader = Uploader(**settings)
+
+    async def upload(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        progress: Progress = None,
+        **options: Unpack[UploadOptions],
+    ) -> UploadResult:
+        """See `Uploader.upload`."""
+
+        def work(listener: Progress, cancelled: threading.Event) -> UploadResult:
+            job = self._uploader.prepare(path, **options)
+            return self._uploader.run(job, progress=listener, cancelled=cancelled)
+
+        return await _in_thread(work, progress)
+
+    async def wait(
+        self,
+        upload_id: str,
+        *,
+        wait_for: WaitFor = "validated",
+        timeout: float | None = None,
+        progress: Progress = None,
+    ) -> UploadResult:
+        """See `Uploader.wait`."""
+
+        def work(listener: Progress, cancelled: threading.Event) -> UploadResult:
+            return self._uploader.wait(
+                upload_id, wait_for=wait_for, timeout=timeout, progress=listener, cancelled=cancelled
+            )
+
+        return await _in_thread(work, progress)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        self._uploader.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+async def _in_thread(work: Callable[[Progress, threading.Event], T], progress: Progress) -> T:
+    loop = asyncio.get_running_loop()
+    cancelled = threading.Event()
+    listener = _in_loop(loop, progress) if callable(progress) else progress
+    # A pool for this call alone: the loop's own keeps idle threads, and a long upload would hold one of its
+    # few.
+    with ThreadPoolExecutor(1, thread_name_prefix="uploader") as pool:
+        future = loop.run_in_executor(pool, work, listener, cancelled)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await _ended(future)
+            raise
+
+
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Wait until the thread's work is over, however often this task is cancelled meanwhile."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue
+    future.exception()  # its UploadCancelledError was asked for
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, listener: Listener) -> Listener:
+    def forward(event: Event) -> None:
+        loop.call_soon_threadsafe(listener, event)
+
+    return forward

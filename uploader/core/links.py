@@ -1,0 +1,156 @@
+"""Presigned URLs as the service hands them out: which are acceptable, and until when they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from uploader.core.retry import parse_iso_date
+from uploader.errors import AnswerError
+from uploader.models import PresignedUrl, Upload, UploadPart
+from uploader.options import is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a part goes, and until when (epoch seconds by the service's clock; None where nobody says)."""
+
+    url: PresignedUrl
+    expires: float | None
+
+
+def check_links(upload: Upload, count: int, *, loopback: bool) -> dict[int, Link]:
+    """The links of parts 1 to `count`, by part number, from a create answer.
+
+    Args:
+        upload: what the service answered.
+        count: how many parts were asked for.
+        loopback: whether the API itself is on a loopback address, so that plain http to loopback is
+            acceptable.
+
+    Raises:
+        AnswerError: parts are missing, duplicated or too many, or a URL is not one to send a file to.
+    """
+    numbers = [part.number for part in upload.parts or ()]
+    wrong = _miscount(numbers, count)
+    if wrong:
+        raise AnswerError(
+            f"the service's answer cannot be used: {wrong}; nothing was sent", upload_id=upload.id
+        )
+    return offered_links(upload, range(1, count + 1), loopback=loopback)
+
+
+def offered_links(upload: Upload, wanted: Iterable[int], *, loopback: bool) -> dict[int, Link]:
+    """The links, of those `wanted`, that a later answer carries; it may carry none.
+
+    Raises:
+        AnswerError: a URL is not one to send a file to.
+    """
+    offered = {part.number: part for part in upload.parts or ()}
+    links = {}
+    for number in wanted:
+        if number in offered:
+            _check_url(offered[number].url, number, upload.id, loopback=loopback)
+            links[number] = Link(offered[number].url, expiry(offered[number]))
+    return links
+
+
+def _miscount(numbers: list[int], count: int) -> str:
+    if not numbers:
+        return "it carries no parts"
+    distinct: set[int] = set()
+    for number in numbers:
+        if number in distinct:
+            return f"part {number} is in it more than once"
+        distinct.add(number)
+    outside = [number for number in numbers if not 1 <= number <= count]
+    if outside:
+        return f"it carries part {outside[0]}, of {count}"
+    if len(distinct) < count:
+        absent = next(number for number in range(1, count + 1) if number not in distinct)
+        return f"it carries {len(distinct)} of {count} parts: part {absent} is missing"
+    return ""
+
+
+def _check_url(url: PresignedUrl, number: int, upload_id: str, *, loopback: bool) -> None:
+    wrong = _unsafe(_split(url), loopback=loopback)
+    if wrong:
+        raise AnswerError(
+            f"the service's URL for part {number} {wrong}: nothing was sent there", upload_id=upload_id
+        )
+
+
+def _unsafe(parts: SplitResult | None, *, loopback: bool) -> str:
+    if parts is None or not parts.hostname:
+        return "cannot be read"
+    if parts.username is not None or parts.password is not None:
+        return "carries a user name"
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback and is_loopback(parts.hostname)):
+        return ""
+    return f"is {parts.scheme or 'nothing'}:, not https:"
+
+
+def _split(url: PresignedUrl) -> SplitResult | None:
+    text = url.reveal()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        return None
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # parsed when asked for
+    except ValueError:
+        return None
+    return parts
+
+
+def expiry(part: UploadPart) -> float | None:
+    """Until when a part's URL holds (epoch seconds): its `expires`, else the URL's own fields, else None."""
+    stated = _stated(part.expires)
+    return stated if stated is not None else _own_expiry(part.url)
+
+
+def _stated(value: str | float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        moment = parse_iso_date(value)
+        return moment if moment is not None else _number(value)
+    return _number(str(value))
+
+
+def _number(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    if not 0 < seconds < 1e14:
+        return None
+    return seconds / 1000 if seconds > 1e11 else seconds  # JavaScript's clocks count milliseconds
+
+
+def _own_expiry(url: PresignedUrl) -> float | None:
+    """SigV4 (`X-Amz-Date` + `X-Amz-Expires`, `X-Goog-` alike), else SigV2's `Expires` (epoch seconds)."""
+    parts = _split(url)
+    query = {k.lower(): v[0] for k, v in parse_qs(parts.query).items()} if parts else {}
+    for vendor in ("x-amz", "x-goog"):
+        date, lifetime = query.get(f"{vendor}-date"), query.get(f"{vendor}-expires")
+        if date and lifetime and lifetime.isdecimal():
+            signed = _basic_iso(date)
+            return signed + float(lifetime) if signed is not None else None
+    return _number(query.get("expires", ""))
+
+
+def _basic_iso(text: str) -> float | None:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def signed_headers(url: PresignedUrl) -> frozenset[str]:
+    """The request headers the signature covers, lower-case, from `X-Amz-SignedHeaders` or Google's."""
+    parts = _split(url)
+    query = {k.lower(): v[0] for k, v in parse_qs(parts.query).items()} if parts else {}
+    names = query.get("x-amz-signedheaders") or query.get("x-goog-signedheaders") or ""
+    return frozenset(names.lower().split(";")) - {""}

@@ -1,0 +1,190 @@
+"""Which parts are ready, resting, waiting for a URL, in flight or stored: bookkeeping, no policy."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from uploader.core.links import Link
+from uploader.core.outcomes import Cause
+from uploader.models import PresignedUrl
+
+# What counts as progress of a part across attempts: less than this may be socket buffers filling, not bytes
+# arriving.
+PROGRESS = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A part's URL as this side holds it; times on the engine's clock.
+
+    Attributes:
+        granted: when the service handed it out.
+        expires: when it lapses, None where nobody says.
+        generation: how many times links had been handed out before.
+        renewable: false once the service was asked for a fresh one and gave none.
+        suspect: whether to ask for a fresh one before it is used again.
+    """
+
+    url: PresignedUrl
+    granted: float
+    expires: float | None
+    generation: int
+    renewable: bool = True
+    suspect: bool = False
+
+    # Renewed this long before the end: enough for a request to start, however slow the handshake.
+    MARGIN = 10.0
+
+    def wants_renewal(self, now: float) -> bool:
+        """Whether to ask for a fresh one first: it is suspect, or about to lapse."""
+        if self.suspect:
+            return True
+        if self.expires is None or not self.renewable:
+            return False
+        margin = min(self.MARGIN, max(0.0, self.expires - self.granted) / 10)
+        return now >= self.expires - margin
+
+
+@dataclass(slots=True)
+class History:
+    """What a part went through so far."""
+
+    failures: int = 0
+    breaks: int = 0
+    best: int = 0
+    strikes: Counter[Cause] = field(default_factory=Counter)
+
+    def strike(self, cause: Cause) -> int:
+        """Count one more of `cause`; how many there were."""
+        self.strikes[cause] += 1
+        return self.strikes[cause]
+
+    def failed(self, sent: int) -> int:
+        """Count a failure after `sent` bytes; how many in a row came without the part getting any further."""
+        if sent >= self.best + PROGRESS:
+            self.best, self.failures = sent, 0
+        self.failures += 1
+        return self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """An attempt under way."""
+
+    number: int
+    held: Held
+    started: float
+
+
+class Parts:
+    """Every part is in exactly one place: ready, resting, blocked, in flight or stored."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.in_flight: dict[int, Flight] = {}
+        self.blocked: dict[int, bool] = {}
+        self._stored: set[int] = set()
+        self._ready: deque[int] = deque(range(1, count + 1))
+        self._resting: list[tuple[float, int]] = []
+        self._history: dict[int, History] = {}
+        self._held: dict[int, Held] = {}
+        self._generation = 0
+        self._attempts = 0
+
+    def start_over(self) -> None:
+        """Forget what was stored and every URL; what the parts went through stays known."""
+        self.blocked.clear()
+        self._stored.clear()
+        self._resting.clear()
+        self._ready = deque(range(1, self.count + 1))
+
+    @property
+    def all_stored(self) -> bool:
+        """Whether the store acknowledged every part."""
+        return len(self._stored) == self.count
+
+    @property
+    def must_have_url(self) -> bool:
+        """Whether some part cannot go on without a new URL."""
+        return any(self.blocked.values())
+
+    def missing(self) -> Iterator[int]:
+        """The part numbers not stored yet, in order."""
+        return (number for number in range(1, self.count + 1) if number not in self._stored)
+
+    def history(self, number: int) -> History:
+        """What part `number` went through; kept only for parts that failed at least once."""
+        return self._history.setdefault(number, History())
+
+    # URLs
+
+    def grant(self, links: dict[int, Link], now: float, server_time: float) -> None:
+        """Take in fresh links. Their expiry is by the service's clock, so ours may be wrong by any amount."""
+        self._generation += 1
+        for number, link in links.items():
+            expires = None if link.expires is None else now + (link.expires - server_time)
+            self._held[number] = Held(link.url, now, expires, self._generation)
+
+    def held(self, number: int) -> Held:
+        """The URL part `number` would be sent to now."""
+        return self._held[number]
+
+    def keep_url(self, number: int) -> None:
+        """No fresher URL is to be had: use this one, and do not ask again before the store refuses it."""
+        self._held[number] = replace(self._held[number], renewable=False, suspect=False)
+
+    def distrust(self, number: int) -> None:
+        """Ask for a fresh URL before the part is sent again, if one is to be had."""
+        self._held[number] = replace(self._held[number], suspect=True)
+
+    def wants_url(self, number: int, now: float) -> bool:
+        """Whether a fresh URL should be asked for before the part is sent."""
+        return self._held[number].wants_renewal(now)
+
+    def block(self, number: int, *, required: bool) -> None:
+        """Put a part aside until links were asked for; `required`: it cannot go on with the old one."""
+        self.blocked[number] = required
+
+    def unblock(self) -> dict[int, bool]:
+        """Take out all blocked parts: whether each needs a new URL, by part number."""
+        blocked, self.blocked = self.blocked, {}
+        return blocked
+
+    # Attempts
+
+    def next_ready(self, now: float) -> int | None:
+        """Take out the next part to send, one that failed before first; None where there is none at `now`."""
+        if self._resting and self._resting[0][0] <= now:
+            return heapq.heappop(self._resting)[1]
+        return self._ready.popleft() if self._ready else None
+
+    @property
+    def next_rested(self) -> float | None:
+        """When the next resting part is due."""
+        return self._resting[0][0] if self._resting else None
+
+    def depart(self, number: int, now: float) -> int:
+        """A part goes into flight; the attempt's id."""
+        self._attempts += 1
+        self.in_flight[self._attempts] = Flight(number, self._held[number], now)
+        return self._attempts
+
+    def land(self, attempt: int) -> Flight:
+        """An attempt ended; the part is in no place until the caller puts it into one."""
+        return self.in_flight.pop(attempt)
+
+    def store(self, number: int) -> None:
+        """The part is stored."""
+        self._stored.add(number)
+        self._history.pop(number, None)
+
+    def rest(self, number: int, until: float) -> None:
+        """Send the part again, not before `until`."""
+        heapq.heappush(self._resting, (until, number))
+
+    def ready_again(self, numbers: Iterable[int]) -> None:
+        """Send these next."""
+        self._ready.extendleft(sorted(numbers, reverse=True))

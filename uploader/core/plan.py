@@ -1,0 +1,108 @@
+"""How a file is split: part size, count and byte ranges, within the store's limits. All sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from uploader.errors import InputError
+
+MiB = 1024 * 1024
+GiB = 1024 * MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the store and the service allow (Amazon S3's multipart limits; 5 TB from the service's guide).
+
+    Attributes:
+        min_part: the least size of every part but the last.
+        max_part: the greatest size of any part.
+        max_parts: the greatest part count; numbers run from 1.
+        max_file: the greatest file.
+    """
+
+    min_part: int = 5 * MiB
+    max_part: int = 5 * GiB
+    max_parts: int = 10_000
+    max_file: int = 5 * 10**12
+
+
+# Small enough that a lost part costs little, large enough that the round trip between two parts does not
+# show.
+DEFAULT_PART_SIZE = 16 * MiB
+
+# The create answer carries about 1 KB of URL per part, and API gateways cap a body at 6 to 10 MB: past this
+# many, parts grow instead.
+TARGET_PARTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One contiguous range of the file: `length` bytes from `offset`, under `number` (from 1)."""
+
+    number: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A file of `file_size` bytes in parts of `part_size`, the last one shorter where it does not divide."""
+
+    file_size: int
+    part_size: int
+
+    @property
+    def count(self) -> int:
+        """How many parts there are."""
+        return -(-self.file_size // self.part_size)
+
+    def part(self, number: int) -> Part:
+        """The range of part `number`."""
+        offset = (number - 1) * self.part_size
+        return Part(number, offset, min(self.part_size, self.file_size - offset))
+
+    def __iter__(self) -> Iterator[Part]:
+        return (self.part(number) for number in range(1, self.count + 1))
+
+
+def make_plan(file_size: int, part_size: int | None = None, limits: Limits | None = None) -> Plan:
+    """Split `file_size` bytes: into parts of 16 MiB, or more where that would make over 1,000 parts.
+
+    Raises:
+        InputError: the file is empty or too large, or `part_size` breaks a limit; the message names the
+        nearest size that does not.
+    """
+    limits = limits or Limits()
+    if file_size < 1:
+        raise InputError("the file is empty: there is nothing to upload")
+    if file_size > limits.max_file:
+        raise InputError(f"the file has {file_size:,} bytes: the service takes at most {limits.max_file:,}")
+    if part_size is None:
+        return Plan(file_size, min(_default_part_size(file_size), limits.max_part))
+    _check(file_size, part_size, limits)
+    return Plan(file_size, part_size)
+
+
+def _default_part_size(file_size: int) -> int:
+    per_part = -(-file_size // TARGET_PARTS)
+    return max(DEFAULT_PART_SIZE, -(-per_part // MiB) * MiB)
+
+
+def _check(file_size: int, part_size: int, limits: Limits) -> None:
+    if part_size < 1:
+        raise InputError(f"a part size of {part_size} bytes makes no sense")
+    if part_size > limits.max_part:
+        raise InputError(f"a part has at most {limits.max_part:,} bytes, not {part_size:,}")
+    if part_size < limits.min_part and file_size > part_size:
+        raise InputError(
+            f"a part size of {part_size:,} bytes: all parts but the last have at least {limits.min_part:,}"
+        )
+    count = -(-file_size // part_size)
+    if count > limits.max_parts:
+        least = -(-file_size // limits.max_parts)
+        raise InputError(
+            f"{part_size:,} bytes a part would make {count:,} parts: {limits.max_parts:,} are the most, "
+            f"so use at least {-(-least // MiB)} MiB"
+        )

@@ -1,0 +1,94 @@
+"""When to try again: full-jitter backoff, Retry-After, and a budget that all parts share."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from uploader.options import RetryPolicy
+
+
+class Random(Protocol):
+    """A source of numbers in [0, 1), handed in so that a test can replay it."""
+
+    def __call__(self) -> float:
+        """The next number."""
+        ...
+
+
+def backoff(policy: RetryPolicy, failures: int, random: Random) -> float:
+    """Seconds to wait after a number of failures in a row: uniform up to base * 2^(failures-1), capped.
+
+    Full jitter, because it spreads a crowd of clients best (AWS Architecture Blog, "Exponential Backoff And
+    Jitter").
+    """
+    doublings = min(max(failures - 1, 0), 63)
+    return random() * min(policy.cap, policy.base * 2.0**doublings)
+
+
+def parse_retry_after(value: str | None, date: str | None) -> float | None:
+    """Seconds that a `Retry-After` header asks for, at least 0; None where it is absent or unreadable.
+
+    Args:
+        value: the header: a number of seconds, or an HTTP date.
+        date: the same answer's `Date` header, so that a date is measured by the server's clock and not by
+            ours.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        until, now = parse_http_date(value), parse_http_date(date)
+        seconds = math.nan if until is None or now is None else until - now
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def parse_http_date(value: str | None) -> float | None:
+    """Epoch seconds of an HTTP date, None where it is absent or unreadable."""
+    if value is None:
+        return None
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    return _epoch(moment)
+
+
+def parse_iso_date(value: str) -> float | None:
+    """Epoch seconds of an ISO 8601 moment (UTC where it names no zone), None where it is unreadable."""
+    try:
+        return _epoch(datetime.fromisoformat(value.strip()))
+    except ValueError:
+        return None
+
+
+def _epoch(moment: datetime) -> float | None:
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, ValueError):
+        return None
+
+
+class RetryBudget:
+    """A token bucket of retries, so that many parts failing at once do not multiply an outage.
+
+    It never refuses: a retry the bucket cannot pay for is put off until it can.
+    """
+
+    def __init__(self, size: int, per_second: float) -> None:
+        self._size = float(size)
+        self._per_second = per_second
+        self._tokens = float(size)
+        self._filled_at: float | None = None
+
+    def reserve(self, now: float) -> float:
+        """Take one token; the seconds until it is earned, 0 while there are some in stock."""
+        if self._filled_at is not None:
+            earned = max(0.0, now - self._filled_at) * self._per_second
+            self._tokens = min(self._size, self._tokens + earned)
+        self._filled_at = now
+        self._tokens -= 1.0
+        return max(0.0, -self._tokens / self._per_second)

@@ -1,0 +1,359 @@
+"""UploadSession: one file's way from create to the service's verdict. It decides all and does nothing."""
+
+from __future__ import annotations
+
+from uploader.core.calls import Call
+from uploader.core.concurrency import Window
+from uploader.core.events import (
+    AbortPuts,
+    CallDone,
+    CallFailed,
+    PartEnded,
+    PartRetrying,
+    PartStored,
+    Phase,
+    Put,
+    Recreating,
+    UploadCreated,
+    UrlsRefreshed,
+)
+from uploader.core.links import check_links, offered_links
+from uploader.core.outcomes import (
+    Break,
+    Cause,
+    Done,
+    Fail,
+    Gone,
+    NewUrl,
+    Retry,
+    SourceBad,
+    judge_part,
+)
+from uploader.core.parts import Flight, Parts
+from uploader.core.plan import Plan
+from uploader.core.retry import Random, RetryBudget, backoff
+from uploader.core.waiting import Session
+from uploader.errors import (
+    AnswerError,
+    ApiError,
+    NotFoundError,
+    PartError,
+    SourceChangedError,
+    SourceError,
+    UnreachableError,
+    UploaderError,
+)
+from uploader.models import Status, Upload, UploadResult
+from uploader.options import RetryPolicy, WaitFor
+
+# A link refused as expired this soon after it was handed out was never any good; later, it simply ran out.
+FRESH = 30.0
+
+_DECIDED_ELSEWHERE = frozenset({Status.VALIDATING, Status.VALIDATED, Status.IMPORTED, Status.COMPLETE})
+
+
+class UploadSession(Session):
+    """Sends every part of `plan`, completes, and waits for the verdict.
+
+    It never completes before every part was acknowledged, and never has a part in flight twice.
+
+    Args:
+        plan: how the file is split.
+        file_name: its name, for the result.
+        concurrency: the most parts in flight.
+        policy: how failures are outlasted.
+        budget: the retries this session may make, perhaps shared with others.
+        random: numbers in [0, 1) for jitter.
+        wait_for: which status ends it; None ends it when complete was accepted.
+        timeout: seconds it may take; None sends as long as it goes on, and waits for the verdict for the
+            policy's `wait_limit`.
+        loopback: whether the API is on this machine, so that its links may be plain http to loopback.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        file_name: str,
+        concurrency: int,
+        policy: RetryPolicy,
+        budget: RetryBudget,
+        random: Random,
+        wait_for: WaitFor | None = "validated",
+        timeout: float | None = None,
+        loopback: bool = False,
+    ) -> None:
+        super().__init__(policy=policy, random=random, wait_for=wait_for, timeout=timeout)
+        self.plan = plan
+        self._file_name = file_name
+        self._budget = budget
+        self._loopback = loopback
+        self._window = Window(concurrency)
+        self._parts = Parts(plan.count)
+        self._puts = 0
+        self._bytes_sent = 0
+        self._retries = 0
+        self._url_refreshes = 0
+        self._completes = 0
+        self._doubt: UploaderError | None = None
+        self._gone = ""
+        self._starting_over = False
+        self._recreated = False
+
+    @property
+    def wake(self) -> float | None:
+        """When it wants to be told of a Tick at the latest."""
+        times = [super().wake]
+        if self.phase is Phase.SENDING and self._may_fill:
+            times.append(self._parts.next_rested)
+        return min((at for at in times if at is not None), default=None)
+
+    # Creating
+
+    def _begin(self) -> None:
+        self._enter(Phase.CREATING)
+        self._ask(Call.CREATE)
+
+    def _created(self, upload: Upload, server_time: float) -> None:
+        links = check_links(upload, self.plan.count, loopback=self._loopback)
+        self._starting_over = False
+        self.upload_id = upload.id
+        self._parts.grant(links, self._now, server_time)
+        self._tell(UploadCreated(upload.id, self.plan.file_size, self.plan.count, self.plan.part_size))
+        self._enter(Phase.SENDING)
+
+    def _start_over(self, reason: str) -> None:
+        """Create the upload anew, once; every part is sent again."""
+        if self._recreated:
+            raise AnswerError(
+                f"{reason}, again after the upload was started over once", upload_id=self.upload_id
+            )
+        self._recreated = self._starting_over = True
+        self._tell(Recreating(self.upload_id or "", reason))
+        if self._parts.in_flight:
+            self._tell(AbortPuts())
+
+    # Control calls
+
+    def _call_done(self, done: CallDone) -> None:
+        if done.call is Call.CREATE:
+            self._created(done.upload, done.server_time)
+        elif done.call is Call.COMPLETE:
+            self._completed(done.upload)
+        elif self.phase is Phase.SENDING:
+            self._looked(done.upload, done.server_time)
+        elif self.phase is Phase.COMPLETING and done.upload.status == Status.PENDING:
+            self._complete_again()
+        else:
+            self._watch(done.upload)
+
+    def _call_failed(self, failed: CallFailed) -> None:
+        if (
+            failed.call is Call.GET
+            and self.phase is Phase.SENDING
+            and isinstance(failed.error, NotFoundError)
+        ):
+            self._start_over("the service no longer knows the upload")
+        elif failed.call is Call.COMPLETE and _may_have_worked(failed.error):
+            self._doubt = failed.error
+            self._ask(Call.GET)
+        else:
+            raise failed.error
+
+    def _advance(self) -> None:
+        if self.phase is Phase.SENDING:
+            self._send()
+        else:
+            super()._advance()
+
+    # Sending
+
+    @property
+    def _may_fill(self) -> bool:
+        if self._starting_over or self._gone or self._parts.must_have_url:
+            return False  # most likely no link would be taken: wait for the service's word
+        return len(self._parts.in_flight) < self._window.size
+
+    def _send(self) -> None:
+        if self._starting_over:
+            if not self._parts.in_flight and self._asked is None:
+                self._parts.start_over()
+                self._gone = ""
+                self._enter(Phase.CREATING)
+                self._ask(Call.CREATE)
+            return
+        if self._parts.all_stored:
+            self._complete()
+            return
+        self._fill()
+        if (self._gone or self._parts.blocked) and self._asked is None:
+            self._ask(Call.GET)
+
+    def _fill(self) -> None:
+        while self._may_fill:
+            number = self._parts.next_ready(self._now)
+            if number is None:
+                return
+            if self._parts.wants_url(number, self._now):
+                self._parts.block(number, required=False)
+            else:
+                self._put(number)
+
+    def _put(self, number: int) -> None:
+        self._puts += 1
+        attempt = self._parts.depart(number, self._now)
+        self._tell(Put(attempt, self.plan.part(number), self._parts.held(number).url))
+
+    def _part_ended(self, ended: PartEnded) -> None:
+        flight = self._parts.land(ended.attempt)
+        self._bytes_sent += ended.sent
+        if self._starting_over:
+            return  # nothing of the old upload counts any more
+        verdict = judge_part(ended.answer, ended.md5)
+        match verdict:
+            case Done():
+                self._stored(flight, ended, verdict)
+            case Retry():
+                self._retry(flight, ended, verdict)
+            case NewUrl():
+                self._renew_url(flight, verdict)
+            case Gone():
+                self._gone = verdict.detail
+                self._parts.block(flight.number, required=True)
+            case SourceBad():
+                raise self._source_error(flight.number, verdict)
+            case Fail():
+                raise self._part_error(flight.number, verdict.detail)
+
+    def _stored(self, flight: Flight, ended: PartEnded, done: Done) -> None:
+        self._parts.store(flight.number)
+        self._window.stored()
+        self._tell(PartStored(self.plan.part(flight.number), done.etag, ended.md5, ended.seconds))
+
+    def _retry(self, flight: Flight, ended: PartEnded, retry: Retry) -> None:
+        history = self._parts.history(flight.number)
+        if retry.limit:
+            self._strike(flight.number, retry)
+        failures = history.failed(ended.sent)
+        if failures >= self._policy.attempts:
+            raise self._part_error(flight.number, f"{retry.detail}; gave up after {failures} attempts")
+        if retry.slow_down:
+            self._window.throttled(self._now)
+        # A store that refuses a link early and closes can look like a broken connection: after two in a row,
+        # try another.
+        history.breaks = history.breaks + 1 if retry.cause is Cause.NETWORK else 0
+        if history.breaks % 2 == 0 and history.breaks:
+            self._parts.distrust(flight.number)
+        delay = max(
+            backoff(self._policy, failures, self._random),
+            min(retry.after or 0.0, self._policy.retry_after_cap),
+            self._budget.reserve(self._now),
+        )
+        self._parts.rest(flight.number, self._now + delay)
+        self._tell_retry(flight.number, retry.cause, retry.detail, delay)
+
+    def _renew_url(self, flight: Flight, refusal: NewUrl) -> None:
+        self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
+        if flight.held.generation != self._parts.held(flight.number).generation:
+            self._parts.ready_again([flight.number])  # a newer link came meanwhile: try that
+            return
+        ran_out = refusal.cause is Cause.EXPIRED and flight.started - flight.held.granted > FRESH
+        if not ran_out:
+            self._strike(flight.number, refusal)
+        self._parts.block(flight.number, required=True)
+
+    def _strike(self, number: int, verdict: Retry | NewUrl) -> None:
+        """Count a cause that is final when it strikes the same part too often."""
+        if self._parts.history(number).strike(verdict.cause) >= verdict.limit:
+            raise self._part_error(number, f"{verdict.detail}, {verdict.limit} times: {verdict.advice}")
+
+    def _tell_retry(self, number: int, cause: Cause, detail: str, delay: float) -> None:
+        self._retries += 1
+        self._tell(PartRetrying(self.plan.part(number), cause, detail, delay))
+
+    def _looked(self, upload: Upload, server_time: float) -> None:
+        """The answer to a GET while sending: fresh links, or news of the upload's end."""
+        if upload.status == Status.FAILED:
+            self._watch(upload)
+        elif upload.status in _DECIDED_ELSEWHERE:
+            raise UploaderError(
+                f"the service says {upload.status} before every part was sent: something else completed it",
+                upload_id=upload.id,
+            )
+        elif self._gone:
+            self._start_over(f"the store no longer knows the upload ({self._gone})")
+        else:
+            self._take_links(upload, server_time)
+
+    def _take_links(self, upload: Upload, server_time: float) -> None:
+        offered = offered_links(upload, self._parts.missing(), loopback=self._loopback)
+        fresh = {n: link for n, link in offered.items() if link.url != self._parts.held(n).url}
+        if fresh:
+            self._parts.grant(fresh, self._now, server_time)
+            self._url_refreshes += 1
+            self._tell(UrlsRefreshed(len(fresh)))
+        blocked = self._parts.unblock()
+        if any(required and number not in fresh for number, required in blocked.items()):
+            self._start_over("a link was refused and the service gives no fresh one")
+            return
+        for number in blocked:
+            if number not in fresh:
+                self._parts.keep_url(number)
+        self._parts.ready_again(blocked)
+
+    # Completing
+
+    def _complete(self) -> None:
+        self._enter(Phase.COMPLETING)
+        self._completes = 1
+        self._ask(Call.COMPLETE)
+
+    def _completed(self, upload: Upload) -> None:
+        if self._wait_for is None and upload.status != Status.FAILED:
+            self._done(upload)
+        else:
+            self._watch(upload)
+
+    def _complete_again(self) -> None:
+        """The service was looked at after a complete call of unknown fate, and it is still pending."""
+        if isinstance(self._doubt, ApiError) or self._completes >= self._policy.attempts:
+            raise self._doubt or AssertionError("no complete call was in doubt")
+        self._next_ask = (self._now + backoff(self._policy, self._completes, self._random), Call.COMPLETE)
+        self._completes += 1
+
+    # The end
+
+    def _finish(self, upload: Upload) -> UploadResult:
+        return UploadResult(
+            upload_id=upload.id,
+            status=upload.status,
+            entity_id=upload.entity_id,
+            file_name=self._file_name,
+            file_size=self.plan.file_size,
+            parts=self.plan.count,
+            bytes_sent=self._bytes_sent,
+            retries=self._retries,
+            url_refreshes=self._url_refreshes,
+            recreated=self._recreated,
+            elapsed_seconds=self._now - self._started,
+        )
+
+    def _fail(self, error: UploaderError) -> None:
+        error.nothing_sent = self._puts == 0
+        super()._fail(error)
+
+    def _part_error(self, number: int, said: str) -> PartError:
+        return PartError(f"part {number} of {self.plan.count}: {said}", part=number, upload_id=self.upload_id)
+
+    def _source_error(self, number: int, bad: SourceBad) -> UploaderError:
+        if bad.kind is Break.UNREADABLE:
+            return SourceError(f"part {number} could not be read: {bad.detail}", upload_id=self.upload_id)
+        return SourceChangedError(
+            f"{bad.detail}: the upload was not completed, start it again when the file is at rest",
+            upload_id=self.upload_id,
+        )
+
+
+def _may_have_worked(error: UploaderError) -> bool:
+    """Whether a complete call that ended so may have been carried out: answer lost, or it was a repeat."""
+    return isinstance(error, UnreachableError) or (isinstance(error, ApiError) and error.status in (400, 409))

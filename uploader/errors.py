@@ -1,0 +1,128 @@
+"""Everything this library raises on purpose, as one tree.
+
+    UploaderError
+    ├── InputError                bad options or input; nothing was sent (also a ValueError)
+    │   ├── SourceError           the file: missing, a directory, a pipe, empty, unreadable
+    │   └── CredentialsError      no credentials given: says which variable is missing
+    ├── ApiError                  the Scenario API refused a call (status, code)
+    │   ├── AuthError             401 or 403: which credential was refused
+    │   └── NotFoundError         404: no such upload for these credentials and project
+    ├── AnswerError               the API answered something that cannot be used
+    ├── UnreachableError          the API gave no usable answer however often it was asked
+    ├── PartError                 a part could not be stored (part number)
+    ├── SourceChangedError        the file changed while it was being uploaded
+    ├── UploadFailedError         the service took the bytes and rejected the content
+    ├── UploadTimeoutError        the time allowed is up
+    └── UploadCancelledError      the caller asked it to stop
+
+Messages say what happened, to what, and what to do. None carries a credential, a signature or a presigned
+URL's query.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class UploaderError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        upload_id: the upload this is about, once the service has named one.
+        resumable: whether the same upload can be gone on with (`uploader wait ID`).
+        nothing_sent: whether it was raised before any byte of the file left this machine.
+    """
+
+    nothing_sent = False
+    resumable = False
+
+    def __init__(self, message: str, *, upload_id: str | None = None) -> None:
+        super().__init__(message)
+        self.upload_id = upload_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword arguments travel in __dict__, so every error survives a process boundary whole.
+        return _revive, (type(self), self.args, self.__dict__.copy())
+
+
+def _revive(kind: type[UploaderError], args: tuple[Any, ...], state: dict[str, Any]) -> UploaderError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class InputError(UploaderError, ValueError):
+    """An option or an input cannot be used; nothing was sent."""
+
+    nothing_sent = True
+
+
+class SourceError(InputError):
+    """The file cannot be uploaded: missing, not a regular file, empty or unreadable."""
+
+
+class CredentialsError(InputError):
+    """Credentials are missing; the message names the environment variable."""
+
+
+class ApiError(UploaderError):
+    """The API refused a call.
+
+    Attributes:
+        status: the HTTP status.
+        code: the service's own error code, or "".
+    """
+
+    def __init__(self, message: str, *, status: int, code: str = "", upload_id: str | None = None) -> None:
+        super().__init__(message, upload_id=upload_id)
+        self.status = status
+        self.code = code
+
+
+class AuthError(ApiError):
+    """The API refused the credentials (401) or what they may do (403)."""
+
+
+class NotFoundError(ApiError):
+    """The API knows no such upload for these credentials and this project (404)."""
+
+
+class AnswerError(UploaderError):
+    """The API's answer cannot be used: not JSON, parts missing, duplicated or miscounted, unsafe URLs."""
+
+
+class UnreachableError(UploaderError):
+    """No usable answer from the API: connections failed, or it answered 5xx or 429, to the last attempt."""
+
+
+class PartError(UploaderError):
+    """A part could not be stored.
+
+    Attributes:
+        part: the part number, from 1.
+    """
+
+    def __init__(self, message: str, *, part: int, upload_id: str | None = None) -> None:
+        super().__init__(message, upload_id=upload_id)
+        self.part = part
+
+
+class SourceChangedError(UploaderError):
+    """The file changed while it was being uploaded; the upload was not completed."""
+
+
+class UploadFailedError(UploaderError):
+    """The service rejected the content: its status is `failed`; the message carries its `errorMessage`."""
+
+
+class UploadTimeoutError(UploaderError):
+    """The time allowed is up. Where all bytes are there, `resumable` is true: `uploader wait ID` goes on."""
+
+    def __init__(self, message: str, *, upload_id: str | None = None, resumable: bool = False) -> None:
+        super().__init__(message, upload_id=upload_id)
+        self.resumable = resumable
+
+
+class UploadCancelledError(UploaderError):
+    """The caller asked for it to stop before it was done."""

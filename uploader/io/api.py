@@ -1,0 +1,193 @@
+"""The control calls: create, get, complete. The safe ones are repeated here, the last is the session's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+import tenacity
+from pydantic import ValidationError
+
+from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
+from uploader.core.events import CallRetrying
+from uploader.core.outcomes import Answer, Response
+from uploader.core.retry import Random, backoff, parse_http_date
+from uploader.errors import AnswerError
+from uploader.io.connections import Connections, Scope
+from uploader.models import CreateRequest, Upload
+from uploader.options import Credentials, RetryPolicy, Timeouts
+from uploader.version import __version__
+
+# 10,000 parts with URLs of 1.5 KB each are 15 MB; no honest answer is four times that.
+ANSWER_LIMIT = 64 * 1024 * 1024
+
+Notify = Callable[[CallRetrying], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The service's answer, and its clock then (epoch seconds; this machine's where it sent no Date)."""
+
+    upload: Upload
+    server_time: float
+
+
+class _RepeatError(Exception):
+    """The call may be repeated."""
+
+    def __init__(self, verdict: Again) -> None:
+        super().__init__()
+        self.verdict = verdict
+
+
+class Api:
+    """The Scenario API's uploads resource.
+
+    Every call takes the scope that can end it, and a function to tell of repeats, which happen in the calling
+    thread.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        project_id: str | None,
+        connections: Connections,
+        *,
+        policy: RetryPolicy,
+        timeouts: Timeouts,
+        random: Random,
+    ) -> None:
+        self._base_url = base_url
+        self._query = f"?{urlencode({'projectId': project_id})}" if project_id else ""
+        self._credentials = credentials
+        self._connections = connections
+        self._policy = policy
+        self._timeout = timeouts.api
+        self._connect_timeout = timeouts.connect
+        self._random = random
+
+    def create(self, request: CreateRequest, scope: Scope, notify: Notify) -> Told:
+        """Start an upload. A repeat after a lost answer leaves an empty upload behind, which is harmless."""
+        return self._call(Call.CREATE, "POST", "/uploads", request.wire(), None, scope, notify)
+
+    def get(self, upload_id: str, scope: Scope, notify: Notify) -> Told:
+        """Look at an upload; while it is pending this may also hand out fresh links."""
+        return self._call(Call.GET, "GET", _path(upload_id), None, upload_id, scope, notify)
+
+    def complete(self, upload_id: str, scope: Scope) -> Told:
+        """Trigger the action `complete`. Never repeated here: the session looks at the upload first."""
+        body = {"action": "complete"}
+        return self._call(Call.COMPLETE, "POST", f"{_path(upload_id)}/action", body, upload_id, scope, None)
+
+    def _call(
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        upload_id: str | None,
+        scope: Scope,
+        notify: Notify | None,
+    ) -> Told:
+        def once() -> Told:
+            with self._connections.lend() as connection:
+                request = self._request(method, path, body)
+                answer = connection.ask(request, scope, body_limit=ANSWER_LIMIT)
+            return self._judge(call, answer, upload_id)
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            if notify is not None and state.outcome is not None:
+                error = state.outcome.exception()
+                detail = str(error.verdict.error) if isinstance(error, _RepeatError) else ""
+                notify(CallRetrying(call, detail, state.upcoming_sleep))
+
+        stop_at = self._policy.attempts if notify is not None else 1
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_RepeatError),
+            stop=tenacity.stop_after_attempt(stop_at) | tenacity.stop_when_event_set(scope.cancelled),
+            wait=self._wait,
+            sleep=tenacity.sleep_using_event(scope.cancelled),
+            before_sleep=tell,
+            reraise=True,
+        )
+        try:
+            return retrying(once)
+        except _RepeatError as error:
+            raise error.verdict.error from None
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        after = error.verdict.after if isinstance(error, _RepeatError) else None
+        pause = backoff(self._policy, state.attempt_number, self._random)
+        return max(pause, min(after or 0.0, self._policy.retry_after_cap))
+
+    def _judge(self, call: Call, answer: Answer, upload_id: str | None) -> Told:
+        verdict = judge_call(call, answer, self._credentials.variables, upload_id)
+        if isinstance(verdict, Accepted) and isinstance(answer, Response):
+            stated = parse_http_date(answer.headers.get("date"))
+            return Told(_upload(verdict.body, upload_id), time.time() if stated is None else stated)
+        if isinstance(verdict, Again):
+            raise _RepeatError(verdict)
+        assert isinstance(verdict, Refused)  # noqa: S101 - the union has no fourth member
+        raise verdict.error
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Request:
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Authorization": self._authorization(),
+            "User-Agent": f"scenario-uploader/{__version__}",
+        }
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        timeout = {
+            "connect": self._connect_timeout,
+            "read": self._timeout,
+            "write": self._timeout,
+            "pool": None,
+        }
+        url = f"{self._base_url}{path}{self._query}"
+        return httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": timeout})
+
+    def _authorization(self) -> str:
+        known = self._credentials
+        if known.jwt:
+            return f"Bearer {known.jwt.get_secret_value()}"
+        key = known.api_key.get_secret_value() if known.api_key else ""
+        secret = known.api_secret.get_secret_value() if known.api_secret else ""
+        return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode("ascii")
+
+
+def _path(upload_id: str) -> str:
+    return f"/uploads/{quote(upload_id, safe='')}"
+
+
+def _upload(body: bytes, upload_id: str | None) -> Upload:
+    """The upload in an answer.
+
+    Raises:
+        AnswerError: there is none; the message names what is wrong, never the values.
+    """
+    try:
+        upload = Upload.model_validate(json.loads(body)["upload"])
+    except ValidationError as error:
+        wrong = ", ".join(
+            ".".join(map(str, item["loc"])) + f" ({item['msg']})" for item in error.errors()[:3]
+        )
+        raise AnswerError(f"the API's answer cannot be used: {wrong}", upload_id=upload_id) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise AnswerError(
+            "the API's answer is no upload: is SCENARIO_BASE_URL the Scenario API's?", upload_id=upload_id
+        ) from None
+    if upload_id is not None and upload.id != upload_id:
+        raise AnswerError("the API answered about another upload than was asked for", upload_id=upload_id)
+    return upload

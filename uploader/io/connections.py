@@ -1,0 +1,200 @@
+"""HTTP connections whose blocked calls another thread can end at once.
+
+Each `Connection` is an httpx client limited to one connection and used by one thread at a time, so "the
+socket this call blocks on" is a plain fact: shutting it down ends exactly that call, within a millisecond,
+and no other.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpx
+
+from uploader.core.outcomes import Answer, Break, Broken, Response, scrub
+
+# Longer than any pause between two parts or two polls. A connection the server closed meanwhile is noticed
+# before it is reused.
+KEEP_ALIVE = 60.0
+
+# What an error document may take; more is not read.
+ERROR_BODY = 64 * 1024
+
+
+class AbortedError(Exception):
+    """The scope of a call was cancelled."""
+
+
+class Scope:
+    """Calls that are ended together.
+
+    Attributes:
+        cancelled: set once, for good.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[Connection] = set()
+
+    def cancel(self) -> None:
+        """End every call of this scope, now and in future, from any thread."""
+        with self._lock:
+            self.cancelled.set()
+            for connection in self._open:
+                connection.shut()
+
+    def check(self) -> None:
+        """Raise AbortedError if cancelled."""
+        if self.cancelled.is_set():
+            raise AbortedError
+
+    @contextmanager
+    def using(self, connection: Connection) -> Iterator[None]:
+        """Let `cancel` end what happens on `connection` meanwhile."""
+        with self._lock:
+            self.check()
+            self._open.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+
+
+class Connection:
+    """One HTTP/1.1 connection, opened when first used, and again after it broke. For one thread at a time."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        # httpx takes proxies from HTTPS_PROXY and the like. It follows no redirect and reads no netrc unless
+        # told to.
+        self._client = httpx.Client(
+            verify=context,
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE),
+        )
+        self._scope: Scope | None = None
+        self._socket: socket.socket | None = None
+
+    def ask(self, request: httpx.Request, scope: Scope, *, body_limit: int = ERROR_BODY) -> Answer:
+        """Send `request` and read at most `body_limit` bytes of the answer, or say how it broke.
+
+        Only what is in `request` is sent: no cookie, credential or default header of a client's. Exceptions
+        of the request's own body stream pass through.
+        """
+        request.extensions["trace"] = self._trace
+        self._scope = scope
+        try:
+            with scope.using(self):
+                return self._ask(request, body_limit)
+        except AbortedError:
+            return Broken(Break.RESET, "stopped")
+        except httpx.TransportError as error:
+            return classify(error)
+
+    def _ask(self, request: httpx.Request, body_limit: int) -> Response:
+        response = self._client.send(request, stream=True)
+        try:
+            body = _read(response, body_limit)
+        finally:
+            response.close()  # with part of the body unread this also closes the connection
+            self._client.cookies.clear()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Response(response.status_code, headers, body)
+
+    def _trace(self, name: str, info: dict[str, Any]) -> None:
+        # connection.connect_tcp.complete, then connection.start_tls.complete with the socket that wraps the
+        # first.
+        if name.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._scope is not None and self._scope.cancelled.is_set():
+                self.shut()
+
+    def shut(self) -> None:
+        """End the call under way, from any thread."""
+        if self._socket is None:
+            return
+        # Not SSLSocket.shutdown: that drops the TLS layer first, and a send at that moment would go out in
+        # the clear. An OSError says that it is not connected any more, which is what was wanted.
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def _read(response: httpx.Response, limit: int) -> bytes:
+    """At most `limit` bytes of a body as they came: no encoding was asked for, so none is undone."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        for chunk in response.iter_raw():
+            chunks.append(chunk[: limit - size])
+            size += len(chunk)
+            if size >= limit:
+                break
+    except httpx.TransportError:
+        if response.is_success:
+            raise
+        # The status and what there is of an error document say enough.
+    return b"".join(chunks)
+
+
+def classify(error: httpx.TransportError) -> Broken:
+    """How a request broke."""
+    detail = scrub(str(error))
+    if _is_certificate_error(error):
+        return Broken(Break.TLS, detail)
+    if isinstance(error, httpx.ProxyError):
+        refused = detail[:3] in ("401", "403", "407")
+        return Broken(Break.PROXY if refused else Break.CONNECT, detail)
+    kinds: list[tuple[type[Exception], Break]] = [
+        (httpx.WriteTimeout, Break.STALL),
+        (httpx.ReadTimeout, Break.SILENCE),
+        (httpx.ConnectTimeout, Break.CONNECT),
+        (httpx.ConnectError, Break.CONNECT),
+    ]
+    return Broken(next((kind for cls, kind in kinds if isinstance(error, cls)), Break.RESET), detail)
+
+
+def _is_certificate_error(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class Connections:
+    """Idle connections, kept for whoever needs one next: as many as were ever needed at once."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        self._context = context
+        self._idle: deque[Connection] = deque()
+        self._closed = False
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        """Lend a connection for one call."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = Connection(self._context())
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
+            if self._closed:
+                self.close()
+
+    def close(self) -> None:
+        """Close them all; one that is lent out is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

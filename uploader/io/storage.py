@@ -1,0 +1,149 @@
+"""Put one part into the object store: one attempt, on a connection that carries no credential but the URL."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+
+from uploader.core.links import signed_headers
+from uploader.core.outcomes import Answer, Break, Broken
+from uploader.core.plan import Part
+from uploader.errors import SourceChangedError
+from uploader.io.connections import Connections, Scope
+from uploader.io.source import Source
+from uploader.models import PresignedUrl
+from uploader.options import Timeouts
+from uploader.version import __version__
+
+# Exact `bytes` of this size cost the least CPU: smaller ones mean more calls, larger ones page faults, and
+# h11 copies memoryviews.
+BLOCK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PartTask:
+    """One attempt at one part, picklable. `md5`: whether to hash what is sent."""
+
+    source: Source
+    part: Part
+    url: PresignedUrl
+    content_type: str
+    md5: bool
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """How the attempt ended: the answer, bytes sent, hex MD5 (if asked for, and all were sent), seconds."""
+
+    answer: Answer
+    sent: int
+    md5: str | None
+    seconds: float
+
+
+class Meter:
+    """Bytes of one attempt on the wire so far: written by the worker, read by the engine."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+
+class UnreadableError(Exception):
+    """The file could not be read; the message is the system's."""
+
+
+class PartBody(httpx.SyncByteStream):
+    """The bytes of one part, read and hashed block by block as they are sent.
+
+    The file is checked before the first block and after the last, so no part is ever of two versions of it.
+    """
+
+    def __init__(self, task: PartTask, scope: Scope, meter: Meter) -> None:
+        self._task = task
+        self._scope = scope
+        self._meter = meter
+        self._hash = hashlib.md5(usedforsecurity=False) if task.md5 else None
+        self._whole = False
+
+    @property
+    def md5(self) -> str | None:
+        """Hex MD5, once every byte was sent."""
+        return self._hash.hexdigest() if self._hash and self._whole else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        source, part = self._task.source, self._task.part
+        try:
+            with source.open() as file:
+                file.seek(part.offset)
+                left = part.length
+                while left:
+                    self._scope.check()
+                    block = file.read(min(BLOCK, left))
+                    if not block:
+                        source.recheck(file)
+                        raise SourceChangedError(f"{source.path.name} ended early")
+                    if self._hash:
+                        self._hash.update(block)
+                    yield block
+                    left -= len(block)
+                    self._meter.sent += len(block)
+                source.recheck(file)
+        except OSError as error:
+            raise UnreadableError(error.strerror or str(error)) from None
+        self._whole = True
+
+
+def put(task: PartTask, connections: Connections, scope: Scope, meter: Meter) -> PartResult:
+    """Make one attempt at sending a part."""
+    started = time.monotonic()
+    body = PartBody(task, scope, meter)
+    with connections.lend() as connection:
+        try:
+            answer = connection.ask(_request(task, body), scope)
+        except SourceChangedError as error:
+            answer = Broken(Break.CHANGED, str(error))
+        except UnreadableError as error:
+            answer = Broken(Break.UNREADABLE, str(error))
+    return PartResult(answer, meter.sent, body.md5, time.monotonic() - started)
+
+
+def _request(task: PartTask, body: PartBody) -> httpx.Request:
+    """The PUT: only what the signature covers, and no default header of a client's.
+
+    The signature travels in the `target` extension and not in the request's URL, so neither httpx's logger
+    nor an exception that shows the request can print it; and the path goes out byte for byte as it was
+    signed.
+    """
+    whole = urlsplit(task.url.reveal())
+    url = httpx.URL(str(task.url))
+    headers = {
+        "Host": url.netloc.decode("ascii"),
+        "Content-Length": str(task.part.length),
+        "User-Agent": f"scenario-uploader/{__version__}",
+    }
+    if "content-type" in signed_headers(task.url):
+        headers["Content-Type"] = task.content_type
+    timeouts = task.timeouts
+    return httpx.Request(
+        "PUT",
+        url,
+        headers=headers,
+        stream=body,
+        extensions={
+            "target": f"{whole.path or '/'}?{whole.query}".encode("ascii"),
+            "timeout": {
+                "connect": timeouts.connect,
+                "write": timeouts.stall,
+                "read": timeouts.answer,
+                "pool": None,
+            },
+        },
+    )

@@ -1,0 +1,118 @@
+"""Progress for people: a tqdm bar on a terminal, a line every few seconds elsewhere. Both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Never
+
+from tqdm import tqdm
+
+from uploader.core.events import (
+    CallRetrying,
+    Event,
+    PartRetrying,
+    Phase,
+    PhaseChanged,
+    Progress,
+    Recreating,
+    StatusSeen,
+)
+from uploader.observe.text import human_size, printable
+
+_DONE = (Phase.DONE, Phase.FAILED)
+
+
+def trouble(event: Event) -> str:
+    """One line for an event that a person should know of, "" for any other."""
+    match event:
+        case PartRetrying():
+            when = f" in {event.delay:.1f} s" if event.delay >= 0.1 else ""
+            return printable(f"part {event.part.number}: {event.detail}; trying again{when}")
+        case CallRetrying():
+            return printable(f"{event.detail}; trying again in {event.delay:.1f} s")
+        case Recreating():
+            return printable(f"starting over under a new upload id, every part is sent again: {event.reason}")
+        case _:
+            return ""
+
+
+class Bar:
+    """One file's bar, with the phase in front of its name."""
+
+    def __init__(self, name: str, size: int | None) -> None:
+        self._name = printable(name)
+        self._bar: tqdm[Never] = tqdm(
+            total=size,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            desc=self._name,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            bar_format=None if size else "{desc} {elapsed}",
+            smoothing=0.1,
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Progress():
+                self._bar.update(event.sent - self._bar.n)
+            case PhaseChanged() if event.phase not in _DONE:
+                self._bar.set_description_str(f"{self._name}: {event.phase}")
+            case StatusSeen():
+                self._bar.set_description_str(f"{self._name}: {printable(event.status)}")
+            case _ if said := trouble(event):
+                self._bar.write(said, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
+class Lines:
+    """A line when the phase changes, and one every few seconds between."""
+
+    def __init__(
+        self,
+        name: str,
+        size: int | None,
+        *,
+        every: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = printable(name)
+        self._size = size
+        self._every = every
+        self._clock = clock
+        self._began = self._last = clock()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Progress():
+                self._progress(event.sent)
+            case PhaseChanged() if event.phase not in _DONE:
+                self._say(event.phase)
+            case StatusSeen():
+                self._say(f"status {printable(event.status)}")
+            case _ if said := trouble(event):
+                self._say(said)
+
+    def _progress(self, sent: int) -> None:
+        now = self._clock()
+        if now - self._last < self._every or not self._size:
+            return
+        self._last = now
+        rate = sent / (now - self._began)
+        left = f", {(self._size - sent) / rate:,.0f} s left" if rate else ""
+        share = f"{human_size(sent)} of {human_size(self._size)} ({100 * sent / self._size:.0f}%)"
+        self._say(f"{share}, {human_size(rate)}/s{left}")
+
+    def _say(self, text: str) -> None:
+        print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def close(self) -> None:
+        """Nothing is left open."""

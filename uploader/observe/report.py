@@ -1,0 +1,152 @@
+"""What the command says of uploads, on stdout and stderr, and the exit code it comes to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from uploader.core.events import Event, Phase, PhaseChanged, UploadCreated
+from uploader.errors import AnswerError, AuthError, InputError, UploaderError
+from uploader.models import UploadResult
+from uploader.observe import Listener, listening
+from uploader.observe.text import human_size, printable
+
+DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def say(text: str) -> None:
+    """A line on stderr, from the command."""
+    print(f"uploader: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def exit_code(error: UploaderError) -> int:
+    """The exit code that tells of `error`."""
+    if error.resumable:
+        return RESUMABLE
+    if error.nothing_sent and isinstance(error, InputError | AuthError | AnswerError):
+        return USAGE
+    return FAILED
+
+
+class Report:
+    """Gathers how one or several uploads went. With `as_json`, stdout gets one object, at the end.
+
+    Attributes:
+        stopped: whether Ctrl-C came: nothing more is to be tried.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, several: bool = False) -> None:
+        self.stopped = False
+        self._as_json = as_json
+        self._quiet = quiet
+        self._several = several
+        self._outcomes: list[dict[str, Any]] = []
+        self._code = DONE
+        self._upload_id: str | None = None
+        self._all_there = False
+
+    @contextmanager
+    def attempt(self, name: str = "") -> Iterator[None]:
+        """What is tried inside, for the file `name`; its errors end here, and become messages."""
+        self._upload_id, self._all_there = None, False
+        try:
+            yield
+        except UploaderError as error:
+            self._failed(error, name)
+        except KeyboardInterrupt:
+            self._interrupted(name)
+
+    @contextmanager
+    def listening(self, name: str, size: int | None) -> Iterator[Listener]:
+        """A listener that shows progress, as a bar or in lines, and remembers the upload id."""
+        with listening(not self._quiet, name, size) as shown:
+
+            def listener(event: Event) -> None:
+                self._note(event)
+                shown(event)
+
+            yield listener
+
+    def waiting_for(self, upload_id: str) -> None:
+        """The upload is all there already."""
+        self._upload_id, self._all_there = upload_id, True
+
+    def done(self, result: UploadResult) -> None:
+        """One upload is done."""
+        self._outcomes.append(result.model_dump())
+        if self._as_json or self._quiet:
+            return
+        entity = f", {result.entity_id}" if result.entity_id else ""
+        line = f"{result.file_name or result.upload_id}: {result.status} (upload {result.upload_id}{entity})"
+        print(printable(line), flush=True)  # noqa: T201
+        if result.bytes_sent:
+            say(summary(result))
+
+    def close(self) -> int:
+        """Print what is owed to stdout; the exit code."""
+        if self._as_json:
+            print_json({"uploads": self._outcomes} if self._several else self._outcomes[-1])
+        return self._code
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, UploadCreated):
+            self._upload_id = event.upload_id
+        elif isinstance(event, PhaseChanged):
+            self._all_there = event.phase is Phase.VALIDATING
+
+    def _failed(self, error: UploaderError, name: str) -> None:
+        self._end(
+            type(error).__name__,
+            str(error),
+            error.upload_id,
+            exit_code(error),
+            name,
+            resumable=error.resumable,
+        )
+
+    def _interrupted(self, name: str) -> None:
+        self.stopped = True
+        what = "stopped" if self._all_there else "stopped; the upload was not completed"
+        self._end("KeyboardInterrupt", what, self._upload_id, INTERRUPTED, name, resumable=self._all_there)
+
+    def _end(
+        self, kind: str, message: str, upload_id: str | None, code: int, name: str, *, resumable: bool
+    ) -> None:
+        self._code = self._code or code
+        self._outcomes.append(error_fields(kind, message, upload_id, resumable=resumable))
+        named = f"{name}: {message}" if name and name not in message else message
+        hint = f"; go on with: uploader wait {upload_id}" if resumable else ""
+        about = f" (upload {upload_id})" if upload_id and not resumable else ""
+        say(f"{named}{about}{hint}")
+
+
+def error_fields(kind: str, message: str, upload_id: str | None, *, resumable: bool) -> dict[str, Any]:
+    """An error as `--json` shows it."""
+    fields = {"type": kind, "message": message, "upload_id": upload_id, "resumable": resumable}
+    return {"error": fields}
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object, on a line of stdout: ASCII, so that no terminal or encoding can trip over it."""
+    print(json.dumps(value), flush=True)  # noqa: T201
+
+
+def summary(result: UploadResult) -> str:
+    """Parts, bytes, time and trouble in one line."""
+    seconds = result.elapsed_seconds
+    rate = f", {human_size((result.file_size or 0) / seconds)}/s" if seconds > 0 else ""
+    again = result.bytes_sent - (result.file_size or 0)
+    said = [
+        f"{result.parts} part{'s' * (result.parts != 1)}",
+        f"{human_size(result.file_size or 0)} in {seconds:.1f} s{rate}",
+        f"{result.retries} retr{'ies' if result.retries != 1 else 'y'}",
+        f"{result.url_refreshes} URL refresh{'es' * (result.url_refreshes != 1)}",
+    ]
+    if again > 0:
+        said.append(f"{human_size(again)} sent again")
+    if result.recreated:
+        said.append("started over once")
+    return ", ".join(said)

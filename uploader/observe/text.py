@@ -1,0 +1,17 @@
+"""Text for a terminal."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """`text` with control, bidi and invisible characters escaped: names and messages may be hostile."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def human_size(size: float) -> str:
+    """A number of bytes as people read it, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

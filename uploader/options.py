@@ -1,0 +1,219 @@
+"""Settings: frozen, and refused with an InputError where they make no sense. Times are seconds."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from uploader.errors import CredentialsError, InputError
+from uploader.models import AssetOptions
+
+DEFAULT_BASE_URL = "https://api.cloud.scenario.com/v1"
+
+# The official Python SDK's names, so one environment serves both.
+KEY_VARIABLE = "SCENARIO_SDK_API_KEY"
+SECRET_VARIABLE = "SCENARIO_SDK_API_SECRET"  # noqa: S105 - a variable's name
+JWT_VARIABLE = "SCENARIO_SDK_JWT"
+BASE_URL_VARIABLE = "SCENARIO_BASE_URL"
+
+WaitFor = Literal["validated", "imported"]
+Verify = Literal["md5", "none"]
+Concurrency = int | Literal["auto"]
+
+# Eight parts fill most links; an adaptive controller may replace the number behind "auto".
+AUTO_CONCURRENCY = 8
+MAX_CONCURRENCY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How failures are outlasted. With the defaults an outage of about seven minutes is sat out.
+
+    Attributes:
+        attempts: failed attempts at one part, or one control call, without progress before giving up.
+        base: the first backoff is up to this long; each further one up to twice the last.
+        cap: no backoff is longer than this.
+        retry_after_cap: the longest Retry-After that is honoured.
+        budget: retries all parts together may make in a burst.
+        budget_rate: retries per second they earn back.
+        poll_first: the first wait between two looks at the status.
+        poll_cap: the longest such wait.
+        wait_limit: how long the service's verdict is waited for when the caller set no timeout.
+    """
+
+    attempts: int = 30
+    base: float = 0.5
+    cap: float = 30.0
+    retry_after_cap: float = 120.0
+    budget: int = 32
+    budget_rate: float = 4.0
+    poll_first: float = 0.5
+    poll_cap: float = 10.0
+    wait_limit: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """When silence counts as a failure.
+
+    Attributes:
+        connect: for a TCP connection and for its TLS handshake.
+        stall: no byte of a part was taken for this long. A slow link is no stall, however slow.
+        answer: the wait for the store's answer after the last byte. Longer than `stall`, because the last
+            megabytes may still be in this machine's socket buffer.
+        api: for each read or write of a control call.
+    """
+
+    connect: float = 10.0
+    stall: float = 30.0
+    answer: float = 120.0
+    api: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An API key and secret (HTTP Basic), or a JWT (Bearer), which wins as it does in the official SDK."""
+
+    api_key: SecretStr | None = None
+    api_secret: SecretStr | None = None
+    jwt: SecretStr | None = None
+
+    @classmethod
+    def find(
+        cls,
+        environment: Mapping[str, str],
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        jwt: str | None = None,
+    ) -> Credentials:
+        """Those given, else the environment's.
+
+        Raises:
+            CredentialsError: none are complete; the message names the variable that is missing.
+        """
+        if (api_key or api_secret) and not jwt:
+            environment = {k: v for k, v in environment.items() if k != JWT_VARIABLE}
+        token = jwt or environment.get(JWT_VARIABLE, "").strip()
+        if token:
+            return cls(jwt=SecretStr(_header_safe(token, "the JWT", JWT_VARIABLE)))
+        key = api_key or environment.get(KEY_VARIABLE, "").strip()
+        secret = api_secret or environment.get(SECRET_VARIABLE, "").strip()
+        missing = [name for name, value in ((KEY_VARIABLE, key), (SECRET_VARIABLE, secret)) if not value]
+        if missing:
+            raise CredentialsError(
+                f"no credentials: set {' and '.join(missing)}"
+                + (f" (or {JWT_VARIABLE})" if len(missing) > 1 else "")
+            )
+        return cls(
+            api_key=SecretStr(_header_safe(key, "the API key", KEY_VARIABLE)),
+            api_secret=SecretStr(_header_safe(secret, "the API secret", SECRET_VARIABLE)),
+        )
+
+    @property
+    def variables(self) -> str:
+        """The environment variables these come from, for messages."""
+        return JWT_VARIABLE if self.jwt else f"{KEY_VARIABLE} and {SECRET_VARIABLE}"
+
+
+def _header_safe(value: str, what: str, variable: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise CredentialsError(f"{what} has characters no credential has: check {variable}")
+    return value
+
+
+def check_base_url(url: str) -> str:
+    """The API's base URL without a trailing slash.
+
+    Raises:
+        InputError: neither https nor loopback, or with userinfo, query or no host.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise InputError(f"the base URL cannot be read: check {BASE_URL_VARIABLE}") from None
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise InputError(f"the base URL may hold no user name, query or fragment: check {BASE_URL_VARIABLE}")
+    if not host or parts.scheme not in ("https", "http"):
+        raise InputError(f"the base URL {url!r} is not an https URL: check {BASE_URL_VARIABLE}")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise InputError(
+            f"the base URL {url!r} would send credentials in the clear: use https (http is for loopback only)"
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """How one file is taken up; `part_size` in bytes, `timeout` in seconds (None: as long as it goes on)."""
+
+    part_size: int | None = None
+    concurrency: Concurrency = "auto"
+    wait_for: WaitFor | None = "validated"
+    verify: Verify = "md5"
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        _check_concurrency(self.concurrency)
+        if self.wait_for not in ("validated", "imported", None):
+            raise InputError(f"wait_for is 'validated', 'imported' or None, not {self.wait_for!r}")
+        if self.verify not in ("md5", "none"):
+            raise InputError(f"verify is 'md5' or 'none', not {self.verify!r}")
+        if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
+            raise InputError(f"timeout is a number of seconds above 0, not {self.timeout!r}")
+
+    @property
+    def parts_in_flight(self) -> int:
+        """The most parts to send at once."""
+        return AUTO_CONCURRENCY if self.concurrency == "auto" else self.concurrency
+
+
+def _check_concurrency(value: object) -> None:
+    if value == "auto" or (type(value) is int and 1 <= value <= MAX_CONCURRENCY):
+        return
+    raise InputError(f"concurrency is 'auto' or a number from 1 to {MAX_CONCURRENCY}, not {value!r}")
+
+
+class UploadOptions(TypedDict, total=False):
+    """The keyword arguments of `upload`.
+
+    Attributes:
+        kind: what the file is for: 3d, asset, audio, avatar, image, model, text or video; default: by its
+            extension.
+        content_type: its MIME type; default: by its extension.
+        asset_options: for kinds that become an asset: collection_ids, hide, parent_id.
+        part_size: bytes of every part but the last, 5 MiB to 5 GiB; default 16 MiB, more where that would
+            make over 1,000 parts.
+        concurrency: parts in flight at once, 1 to 64, or "auto" (default).
+        wait_for: "validated" (default), "imported" (the entity id is there), or None to return once the
+            upload is complete.
+        verify: "md5" (default) compares each part's MD5 with the store's ETag; "none" saves that work.
+        timeout: seconds the whole call may take; default None: sending as long as it goes on, then waiting
+            for an hour.
+    """
+
+    kind: str | None
+    content_type: str | None
+    asset_options: AssetOptions | Mapping[str, Any] | None
+    part_size: int | None
+    concurrency: Concurrency
+    wait_for: WaitFor | None
+    verify: Verify
+    timeout: float | None
