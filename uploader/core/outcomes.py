@@ -129,6 +129,8 @@ class Fail:
 PartVerdict = Done | Retry | NewUrl | Gone | SourceBad | Fail
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredRequest", "TokenRefreshRequired", "ExpiredPresignedUrlRequest"})
+# Whatever the status: S3 answers InvalidToken with 400.
+_REJECTED = frozenset({"SignatureDoesNotMatch", "InvalidToken", "InvalidAccessKeyId"})
 _THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -162,6 +164,7 @@ _MD5_HEX = re.compile(r"[0-9a-fA-F]{32}")
 CHECK_SERVER_CLOCK = "the server issues expired links: check its clock"
 CHECK_SIGNER_CLOCK = "the signing server's clock is wrong"
 FILE_OR_HARDWARE = "the file changed or memory or network is corrupt"
+LINK_REJECTED = "link rejected"
 CORRUPTED = (
     "corrupted in transit (if this store's ETags are no MD5 sums, switch the check off with verify='none')"
 )
@@ -237,9 +240,9 @@ def scrub(text: str) -> str:
 
 
 def _judge_code(error: StoreError, response: Response) -> PartVerdict:
-    expired = _judge_expiry(error)
-    if expired:
-        return expired
+    refused = _judge_link(error, response)
+    if refused:
+        return refused
     code, said = error.code, _describe(response, error)
     if code == "NoSuchUpload":
         return Gone(said)
@@ -256,7 +259,8 @@ def _judge_code(error: StoreError, response: Response) -> PartVerdict:
     return _judge_error_status(error, response)
 
 
-def _judge_expiry(error: StoreError) -> NewUrl | None:
+def _judge_link(error: StoreError, response: Response) -> NewUrl | None:
+    """What the error says about the presigned URL itself, if anything."""
     message = error.message.lower()
     said = f"its link has expired ({error})"
     if error.code in _EXPIRED or "date is too old" in message:
@@ -266,6 +270,8 @@ def _judge_expiry(error: StoreError) -> NewUrl | None:
     # Ceph says AccessDenied with nothing in it, the others "Request has expired".
     if error.code == "AccessDenied" and (not message or "expired" in message):
         return NewUrl(Cause.EXPIRED, said, advice=CHECK_SERVER_CLOCK)
+    if error.code in _REJECTED:
+        return NewUrl(Cause.REJECTED, _describe(response, error), advice=LINK_REJECTED)
     return None
 
 
@@ -283,7 +289,7 @@ def _judge_error_status(error: StoreError, response: Response) -> PartVerdict:
         return _judge_denial(error, response, said)
     if 300 <= status < 400:
         return NewUrl(
-            Cause.REDIRECTED, f"{said}: the store redirects, which is never followed", advice="link rejected"
+            Cause.REDIRECTED, f"{said}: the store redirects, which is never followed", advice=LINK_REJECTED
         )
     if status == 429 or status == 503:
         return Retry(Cause.THROTTLED, said, retry_after(response), slow_down=True)
@@ -299,7 +305,7 @@ def _judge_error_status(error: StoreError, response: Response) -> PartVerdict:
 def _judge_denial(error: StoreError, response: Response, said: str) -> PartVerdict:
     if not error.code and not error.request_id and is_html(response):
         return Fail(f"{said}: blocked by a proxy or firewall on the way; ask who runs this network")
-    return NewUrl(Cause.REJECTED, said, advice="link rejected")
+    return NewUrl(Cause.REJECTED, said, advice=LINK_REJECTED)
 
 
 def _judge_success(response: Response, md5: str | None) -> PartVerdict:

@@ -1,0 +1,227 @@
+"""Create, complete, and the wait for the verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.session.world import World, make_session
+from uploader.core.calls import Call
+from uploader.core.events import Ask, CallDone, CallFailed, StatusSeen, Tick
+from uploader.core.verdict import Poller
+from uploader.core.waiting import WaitSession
+from uploader.errors import (
+    AnswerError,
+    ApiError,
+    AuthError,
+    UnreachableError,
+    UploadFailedError,
+    UploadTimeoutError,
+)
+from uploader.models import Upload
+from uploader.options import RetryPolicy
+
+
+def sent(**options: object) -> World:
+    """All parts are stored, and complete was asked for."""
+    world = World(make_session(2, **options))
+    world.start()
+    world.end_call()
+    world.end_put()
+    world.end_put()
+    assert world.calls[0].call is Call.COMPLETE
+    return world
+
+
+def test_a_refused_create_is_final_and_nothing_was_sent() -> None:
+    world = World(make_session())
+    world.start()
+    world.fail_call(AuthError("401", status=401))
+    assert isinstance(world.session.error, AuthError)
+    assert world.session.error.nothing_sent
+
+
+def test_a_create_answer_without_parts_is_refused_before_a_byte_moves() -> None:
+    world = World(make_session())
+    world.start()
+    world.tell(CallDone(Call.CREATE, Upload(id="up9", status="pending"), 0.0))
+    assert isinstance(world.session.error, AnswerError)
+    assert world.session.error.nothing_sent
+    assert world.session.error.upload_id == "up9"
+    assert not world.puts
+
+
+def test_a_lost_answer_to_complete_looks_before_it_asks_again() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    assert world.calls[0].call is Call.GET
+    world.end_call()
+    assert not world.calls, "still pending: asked again after a backoff"
+    world.sleep()
+    assert world.calls[0].call is Call.COMPLETE
+    world.finish()
+    assert world.session.result is not None
+
+
+def test_a_complete_that_was_carried_out_is_not_asked_for_again() -> None:
+    world = sent()
+    world.current.status = "validating"
+    world.fail_call(UnreachableError("no answer"))
+    world.finish()
+    assert world.asked.count(Call.COMPLETE) == 1
+    assert world.session.result is not None
+
+
+def test_a_repeated_complete_refused_as_a_conflict_is_no_failure_if_the_service_goes_on() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.sleep()
+    world.current.status = "validating"
+    world.fail_call(ApiError("409", status=409))
+    world.finish()
+    assert world.session.result is not None
+
+
+def test_a_complete_refused_while_the_upload_stays_pending_is_final() -> None:
+    world = sent()
+    world.fail_call(ApiError("part 2 is missing", status=400))
+    world.end_call()
+    assert "part 2 is missing" in str(world.session.error)
+
+
+def test_a_complete_refused_for_good_is_final_at_once() -> None:
+    world = sent()
+    world.fail_call(ApiError("pay first", status=402))
+    assert "pay first" in str(world.session.error)
+
+
+def test_complete_is_not_asked_for_for_ever() -> None:
+    world = sent(policy=RetryPolicy(attempts=3))
+    for _ in range(2):
+        world.fail_call(UnreachableError("no answer"))
+        world.end_call()
+        world.sleep()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    assert isinstance(world.session.error, UnreachableError)
+    assert world.asked.count(Call.COMPLETE) == 3
+
+
+def test_wait_for_none_is_done_when_complete_was_accepted() -> None:
+    world = sent(wait_for=None)
+    world.end_call()
+    assert world.session.result is not None
+    assert world.session.result.status == "validating"
+
+
+def test_failed_raises_with_the_services_reason() -> None:
+    world = sent()
+    world.calls.clear()
+    told = Upload(id="up0", status="failed", error_message="not a model")
+    world.tell(CallDone(Call.COMPLETE, told, 0.0))
+    assert isinstance(world.session.error, UploadFailedError)
+    assert "not a model" in str(world.session.error)
+    assert not world.session.error.resumable
+
+
+def test_an_unknown_status_means_wait() -> None:
+    world = sent()
+    world.end_call()
+    for status in ("brand-new", "validating", "validated"):
+        world.sleep()
+        world.calls[0]
+        world.current.status = status
+        world.end_call()
+    assert world.session.result is not None
+    seen = [event.status for event in world.told if isinstance(event, StatusSeen)]
+    assert seen == ["validating", "brand-new", "validating", "validated"]
+
+
+def test_imported_is_waited_for_unless_the_entity_is_there() -> None:
+    world = sent(wait_for="imported")
+    world.end_call()
+    world.sleep()
+    world.current.status = "validated"
+    world.end_call()
+    assert not world.session.finished
+    world.sleep()
+    world.end_call(entity_id="asset_7")
+    assert world.session.result is not None
+    assert world.session.result.entity_id == "asset_7"
+
+
+def test_time_up_while_sending_is_not_resumable() -> None:
+    world = World(make_session(timeout=30.0))
+    world.start()
+    world.end_call()
+    world.sleep()
+    assert isinstance(world.session.error, UploadTimeoutError)
+    assert not world.session.error.resumable
+    assert "while sending" in str(world.session.error)
+
+
+@pytest.mark.parametrize("timeout", [None, 50.0])
+def test_time_up_while_validating_can_be_waited_on(timeout: float | None) -> None:
+    world = sent(timeout=timeout)
+    world.end_call()
+    for _ in range(2000):
+        if world.session.finished:
+            break
+        world.sleep()
+        if world.calls:
+            world.end_call()
+    assert isinstance(world.session.error, UploadTimeoutError)
+    assert world.session.error.resumable
+    assert world.session.error.upload_id == "up0"
+
+
+def test_an_api_out_of_reach_while_validating_can_be_waited_on() -> None:
+    world = sent()
+    world.end_call()
+    world.sleep()
+    world.fail_call(UnreachableError("no answer"))
+    assert world.session.error is not None
+    assert world.session.error.resumable
+
+
+def test_poll_intervals_grow_with_jitter_to_their_cap() -> None:
+    policy = RetryPolicy(poll_first=1.0, poll_cap=4.0)
+    least, most = Poller(policy, lambda: 0.0), Poller(policy, lambda: 1.0)
+    assert [round(least.next_wait(), 3) for _ in range(5)] == [0.8, 1.2, 1.8, 2.7, 3.2]
+    assert [round(most.next_wait(), 3) for _ in range(5)] == [1.2, 1.8, 2.7, 4.05, 4.8]
+
+
+def waiting(timeout: float | None = None) -> WaitSession:
+    return WaitSession(
+        policy=RetryPolicy(), random=lambda: 0.5, wait_for="validated", timeout=timeout, upload_id="up5"
+    )
+
+
+def test_waiting_looks_until_the_verdict_is_in() -> None:
+    session = waiting()
+    assert Ask(Call.GET, "up5") in session.start(0.0)
+    session.handle(CallDone(Call.GET, Upload(id="up5", status="validating"), 0.0), 1.0)
+    wake = session.wake
+    assert wake is not None
+    assert Ask(Call.GET, "up5") in session.handle(Tick(), wake)
+    told = Upload(id="up5", status="imported", entity_id="asset_1", file_name="f.glb", parts_count=3)
+    session.handle(CallDone(Call.GET, told, 0.0), wake + 1)
+    assert session.result is not None
+    assert (session.result.entity_id, session.result.parts) == ("asset_1", 3)
+    assert session.result.elapsed_seconds == wake + 1
+
+
+def test_waiting_ends_when_its_time_is_up() -> None:
+    session = waiting(timeout=10.0)
+    session.start(0.0)
+    session.handle(Tick(), 10.0)
+    assert isinstance(session.error, UploadTimeoutError)
+    assert session.error.resumable
+
+
+def test_waiting_for_an_upload_that_is_not_there_is_final() -> None:
+    session = waiting()
+    session.start(0.0)
+    session.handle(CallFailed(Call.GET, ApiError("no such upload", status=404)), 1.0)
+    assert session.error is not None
+    assert not session.error.resumable

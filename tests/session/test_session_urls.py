@@ -1,0 +1,200 @@
+"""When URLs lapse, are refused, or cannot be had anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.session.world import EXPIRED, World, error, make_session
+from uploader.core.calls import Call
+from uploader.core.events import AbortPuts, PartStored, Recreating, UrlsRefreshed
+from uploader.core.outcomes import Break, Broken, Response
+from uploader.errors import AnswerError, NotFoundError, PartError
+
+# The service's clock stands at 1985-11-05T00:53:20Z in World.end_call, far from any of this side's.
+
+
+def started(
+    parts: int = 4, concurrency: int = 2, *, resign: bool = True, expires: str | None = None
+) -> World:
+    world = World(make_session(parts, concurrency), resign=resign)
+    world.start()
+    world.end_call(expires=expires)
+    return world
+
+
+def test_one_refresh_serves_every_part_that_needs_one() -> None:
+    world = started(parts=8, concurrency=4)
+    for _ in range(4):
+        world.end_put(EXPIRED)
+    assert world.asked == [Call.CREATE, Call.GET]
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.url_refreshes == 1
+    assert world.session.result.retries == 4
+
+
+def test_no_part_is_sent_while_one_must_have_a_new_url() -> None:
+    world = started(parts=8, concurrency=2)
+    world.end_put(EXPIRED, number=1)
+    world.end_put(number=2)
+    assert not world.puts
+    world.end_call()
+    assert [put.part.number for _, put in world.puts.values()] == [1, 3]
+
+
+def test_a_part_refused_with_an_old_url_takes_the_newer_one_without_another_refresh() -> None:
+    world = started(parts=4, concurrency=2)
+    world.end_put(EXPIRED, number=1)
+    world.end_call()
+    world.end_put(EXPIRED, number=2)
+    assert world.asked == [Call.CREATE, Call.GET]
+    world.finish()
+    assert world.session.result is not None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "advice"),
+    [
+        (EXPIRED, "check its clock"),
+        (error("RequestTimeTooSkewed", 403), "signing server's clock is wrong"),
+        (error("SignatureDoesNotMatch", 403), "link rejected"),
+        (error("InvalidToken", 400), "link rejected"),
+        (Response(307, {"location": "https://elsewhere.example/"}), "redirects"),
+    ],
+)
+def test_a_fresh_url_refused_again_is_final(refusal: Response, advice: str) -> None:
+    world = started()
+    world.end_put(refusal, number=1)
+    world.end_call()
+    world.end_put(refusal, number=1)
+    assert isinstance(world.session.error, PartError)
+    assert world.session.error.part == 1
+    assert advice in str(world.session.error)
+    assert world.asked.count(Call.GET) == 1
+
+
+def test_a_url_that_ran_out_while_parts_waited_is_no_strike() -> None:
+    world = started(parts=6, concurrency=1)
+    for _ in range(5):
+        world.now += 3600
+        world.end_put()
+        world.end_put(EXPIRED)
+        world.end_call()
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.url_refreshes == 5
+
+
+def test_a_url_about_to_lapse_by_the_services_clock_is_renewed_before_it_is_used() -> None:
+    world = started(expires="1985-11-05T00:54:20Z")  # in a minute
+    world.now += 55
+    world.end_put(number=1)
+    assert world.calls[0].call is Call.GET
+    assert world.put_numbers == [1, 2], "no part goes out on a URL about to lapse"
+    world.end_call(expires="1985-11-05T01:53:20Z")
+    assert world.put_numbers == [1, 2, 3]
+
+
+def test_a_lapsing_url_that_is_not_renewed_is_used_until_the_store_refuses_it() -> None:
+    world = started(resign=False, expires="1985-11-05T00:53:21Z")
+    world.now += 5
+    world.end_put(number=1)
+    world.end_call(expires="1985-11-05T00:53:21Z")
+    world.finish()
+    assert world.session.result is not None
+    assert world.asked.count(Call.GET) - 1 == 1, "asked once, not for every part"
+    assert not world.session.result.recreated
+
+
+def test_without_fresh_urls_the_upload_is_started_over_once_and_says_so() -> None:
+    world = started(parts=4, concurrency=2, resign=False)
+    world.end_put(number=1)
+    world.end_put(EXPIRED, number=2)
+    world.end_call()
+    assert any(isinstance(event, Recreating) for event in world.told)
+    assert world.aborted
+    world.end_put(number=3)  # what was under way ends first
+    assert world.calls[0].call is Call.CREATE
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.recreated
+    assert world.session.result.upload_id == "up1"
+    assert world.put_numbers == [1, 2, 3, 1, 2, 3, 4]
+
+
+def test_what_the_old_upload_stored_meanwhile_does_not_count() -> None:
+    world = started(parts=3, concurrency=2, resign=False)
+    world.end_put(EXPIRED, number=1)
+    world.end_call()
+    world.aborted.clear()  # its answer was on its way already
+    before = [event for event in world.told if isinstance(event, PartStored)]
+    world.end_put(number=2)
+    assert [event for event in world.told if isinstance(event, PartStored)] == before
+    world.finish()
+    assert world.current.parts == {1, 2, 3}
+
+
+def test_starting_over_a_second_time_is_refused() -> None:
+    world = started(parts=2, concurrency=1, resign=False)
+    world.end_put(EXPIRED)
+    world.end_call()
+    world.end_call()
+    world.now += 3600  # so that the next expiry is no strike
+    world.end_put()
+    world.now += 3600
+    world.end_put(EXPIRED)
+    world.end_call()
+    assert isinstance(world.session.error, AnswerError)
+    assert "started over once" in str(world.session.error)
+
+
+def test_two_broken_connections_in_a_row_ask_for_a_url_and_go_on_without_one() -> None:
+    world = started(parts=1, resign=False)
+    world.end_put(Broken(Break.RESET))
+    world.sleep()
+    assert world.asked.count(Call.GET) == 0
+    world.end_put(Broken(Break.RESET))
+    world.sleep()
+    assert world.calls[0].call is Call.GET
+    world.end_call()
+    assert world.put_numbers == [1, 1, 1]
+    world.finish()
+    assert world.session.result is not None
+    assert not world.session.result.recreated
+
+
+def test_an_upload_the_store_forgot_is_started_over_if_the_service_still_waits() -> None:
+    world = started()
+    world.end_put(error("NoSuchUpload", 404), number=1)
+    world.end_call()
+    assert AbortPuts() not in world.told
+    world.end_put(number=2)
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.recreated
+
+
+def test_an_upload_the_service_forgot_is_started_over() -> None:
+    world = started()
+    world.end_put(error("NoSuchUpload", 404), number=1)
+    world.fail_call(NotFoundError("gone", status=404))
+    world.end_put(number=2)
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.upload_id == "up1"
+
+
+def test_an_upload_that_something_else_completed_is_an_error() -> None:
+    world = started()
+    world.end_put(error("NoSuchUpload", 404), number=1)
+    world.current.status = "validating"
+    world.end_call()
+    assert "something else completed it" in str(world.session.error)
+
+
+def test_observers_hear_of_fresh_urls() -> None:
+    world = started(parts=3, concurrency=1)
+    world.end_put(number=1)
+    world.end_put(EXPIRED, number=2)
+    world.end_call()
+    assert [event.parts for event in world.told if isinstance(event, UrlsRefreshed)] == [2]

@@ -1,0 +1,302 @@
+"""A world for a session to live in: a service and a store on a virtual clock, free to do anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from uploader.core.calls import Call
+from uploader.core.events import (
+    AbortPuts,
+    Action,
+    Ask,
+    CallDone,
+    CallFailed,
+    Event,
+    Happening,
+    PartEnded,
+    Put,
+    Tick,
+)
+from uploader.core.outcomes import Answer, Break, Broken, Response
+from uploader.core.plan import Plan, make_plan
+from uploader.core.retry import RetryBudget
+from uploader.core.session import UploadSession
+from uploader.errors import ApiError, NotFoundError, UnreachableError, UploaderError
+from uploader.models import Upload
+from uploader.options import RetryPolicy
+
+MiB = 1024 * 1024
+ETAG = Response(200, {"etag": '"an-etag"'})
+EXPIRED = Response(403, {}, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")
+
+
+def error(code: str, status: int = 400, **headers: str) -> Response:
+    """A store's error document."""
+    return Response(status, headers, f"<Error><Code>{code}</Code></Error>".encode())
+
+
+def make_session(
+    parts: int = 4,
+    concurrency: int = 2,
+    policy: RetryPolicy | None = None,
+    random: Callable[[], float] = lambda: 0.5,
+    **options: object,
+) -> UploadSession:
+    policy = policy or RetryPolicy()
+    plan = make_plan(parts * 5 * MiB, 5 * MiB)
+    settings: dict[str, object] = {
+        "file_name": "f.glb",
+        "concurrency": concurrency,
+        "policy": policy,
+        "budget": RetryBudget(policy.budget, policy.budget_rate),
+        "random": random,
+    }
+    return UploadSession(plan, **(settings | options))  # type: ignore[arg-type]
+
+
+@dataclass
+class Stored:
+    """An upload as the service knows it."""
+
+    id: str
+    plan: Plan
+    status: str = "pending"
+    generation: int = 1
+    parts: set[int] = field(default_factory=set)
+    gone: bool = False
+
+    def told(self, *, expires: str | None = None, entity_id: str | None = None) -> Upload:
+        """As a GET tells it."""
+        parts = [
+            {
+                "number": n,
+                "url": f"https://s.example/{self.id}/{n}?X-Sig={self.generation}",
+                "expires": expires,
+            }
+            for n in range(1, self.plan.count + 1)
+        ]
+        shown = parts if self.status == "pending" else None
+        return Upload.model_validate(
+            {"id": self.id, "status": self.status, "parts": shown, "entityId": entity_id}
+        )
+
+
+class World:
+    """Carries out a session's actions, and holds what is promised of it.
+
+    Promises held at every step: no part is in flight twice, no more than `concurrency` are, complete is never asked
+    with a part missing, it is never stuck, and never asks to be woken at a time that has passed.
+    """
+
+    def __init__(self, session: UploadSession, *, resign: bool = True) -> None:
+        self.session = session
+        self.resign = resign
+        self.now = 1000.0
+        self.uploads: dict[str, Stored] = {}
+        self.calls: list[Ask] = []
+        self.puts: dict[int, tuple[str, Put]] = {}
+        self.told: list[Event] = []
+        self.asked: list[Call] = []
+        self.put_numbers: list[int] = []
+        self.aborted: set[int] = set()
+
+    # The session's side
+
+    def start(self) -> None:
+        self._obey(self.session.start(self.now))
+
+    def tell(self, happening: Happening) -> None:
+        self._obey(self.session.handle(happening, self.now))
+        wake = self.session.wake
+        if not self.session.finished:
+            assert self.calls or self.puts or wake is not None, (
+                "stuck: nothing is under way, nothing is awaited"
+            )
+            assert wake is None or wake > self.now, "woken again at once, for ever"
+
+    def sleep(self) -> None:
+        """Let time pass until the session wants to be woken."""
+        wake = self.session.wake
+        assert wake is not None
+        self.now = wake
+        self.tell(Tick())
+
+    def _obey(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Ask):
+                self._asked(action)
+            elif isinstance(action, Put):
+                self._put(action)
+            elif isinstance(action, AbortPuts):
+                self.aborted |= self.puts.keys()
+            else:
+                self.told.append(action)
+
+    def _asked(self, ask: Ask) -> None:
+        assert not self.calls, "two control calls at once"
+        if ask.call is Call.COMPLETE:
+            assert self.current.parts == set(range(1, self.session.plan.count + 1)), (
+                "completed with a part missing"
+            )
+            assert not self.puts, "completed with a part in flight"
+        self.calls.append(ask)
+        self.asked.append(ask.call)
+
+    def _put(self, put: Put) -> None:
+        numbers = [other.part.number for _, other in self.puts.values()]
+        assert put.part.number not in numbers, "in flight twice"
+        assert len(numbers) < self.session._window._limit, "too many in flight"
+        assert put.url.reveal().startswith(f"https://s.example/{self.session.upload_id}/{put.part.number}?")
+        self.puts[put.attempt] = (self.session.upload_id or "", put)
+        self.put_numbers.append(put.part.number)
+
+    # The other side
+
+    @property
+    def current(self) -> Stored:
+        return self.uploads[self.session.upload_id or ""]
+
+    def end_put(
+        self, answer: Answer = ETAG, *, number: int | None = None, sent: int = 0, md5: str | None = None
+    ) -> None:
+        """One attempt ends: the first, or the one at part `number`."""
+        attempt = next(a for a, (_, put) in self.puts.items() if number in (None, put.part.number))
+        upload_id, put = self.puts.pop(attempt)
+        if attempt in self.aborted:
+            answer = Broken(Break.RESET, "stopped")
+        elif isinstance(answer, Response) and answer.status == 200:
+            self.uploads[upload_id].parts.add(put.part.number)
+        self.tell(PartEnded(attempt, answer, sent, md5, 0.1))
+
+    def end_call(self, *, expires: str | None = None, entity_id: str | None = None) -> None:
+        """The control call under way goes through."""
+        ask = self.calls.pop()
+        if ask.call is Call.CREATE:
+            upload = Stored(f"up{len(self.uploads)}", self.session.plan)
+            self.uploads[upload.id] = upload
+        else:
+            upload = self.uploads[ask.upload_id or ""]
+            if upload.gone:
+                self.fail_call(NotFoundError("gone", status=404), ask)
+                return
+        if ask.call is Call.GET and self.resign:
+            upload.generation += 1
+        if ask.call is Call.COMPLETE:
+            upload.status = "validating"
+        self.tell(CallDone(ask.call, upload.told(expires=expires, entity_id=entity_id), 5e8))
+
+    def fail_call(self, why: UploaderError, ask: Ask | None = None) -> None:
+        """The control call under way fails."""
+        ask = ask or self.calls.pop()
+        self.tell(CallFailed(ask.call, why))
+
+    def finish(self) -> None:
+        """From here on all goes well."""
+        while not self.session.finished:
+            if self.calls:
+                if self.calls[0].call is Call.GET and self.current.status == "validating":
+                    self.current.status = "validated"
+                self.end_call()
+            elif self.puts:
+                self.end_put()
+            else:
+                self.sleep()
+
+
+FAULTS: list[Answer] = [
+    EXPIRED,
+    error("ExpiredToken"),
+    error("RequestTimeTooSkewed", 403),
+    error("SignatureDoesNotMatch", 403),
+    error("NoSuchUpload", 404),
+    error("SlowDown", 503),
+    error("InternalError", 500),
+    error("BadDigest"),
+    error("EntityTooLarge"),
+    Response(429, {"retry-after": "3"}),
+    Response(307),
+    Response(200, {}, b"<html>Log in first</html>"),
+    Broken(Break.RESET),
+    Broken(Break.RESET),
+    Broken(Break.STALL),
+    Broken(Break.TLS),
+    Broken(Break.CHANGED, "f.glb was written to"),
+    Broken(Break.UNREADABLE, "I/O error"),
+]
+
+
+class Chaos:
+    """Picks what happens next, by a replayable source of randomness."""
+
+    def __init__(self, world: World, random: Random, trouble: float) -> None:
+        self.world = world
+        self.random = random
+        self.trouble = trouble
+
+    def run(self, steps: int = 20_000) -> None:
+        """Until the session is finished."""
+        self.world.start()
+        for _ in range(steps):
+            if self.world.session.finished:
+                return
+            self._step()
+        raise AssertionError("no end")
+
+    def _step(self) -> None:
+        world, random = self.world, self.random
+        choices = [self._call] * bool(world.calls) + [self._land] * min(3, len(world.puts))
+        if world.session.wake is not None:
+            choices.append(self._wait)
+        random.choice(choices)()
+
+    def _wait(self) -> None:
+        wake = self.world.session.wake
+        assert wake is not None
+        if self.random.random() < 0.3:
+            self.world.now += self.random.random() * 100
+            self.world.tell(Tick())
+        else:
+            self.world.now = max(self.world.now, wake)
+            self.world.tell(Tick())
+
+    def _land(self) -> None:
+        number = self.random.choice([put.part.number for _, put in self.world.puts.values()])
+        sent = self.random.randrange(5 * MiB)
+        if self.random.random() >= self.trouble:
+            self.world.end_put(number=number, sent=5 * MiB)
+        elif self.random.random() < 0.2:
+            # Stored, and the answer lost.
+            upload_id = next(u for u, put in self.world.puts.values() if put.part.number == number)
+            self.world.uploads[upload_id].parts.add(number)
+            self.world.end_put(Broken(Break.SILENCE), number=number, sent=5 * MiB)
+        else:
+            self.world.end_put(self.random.choice(FAULTS), number=number, sent=sent)
+
+    def _call(self) -> None:
+        world, random = self.world, self.random
+        call = world.calls[0].call
+        if call is not Call.CREATE:
+            self._mishap()
+        if random.random() < self.trouble:
+            if call is Call.COMPLETE and random.random() < 0.5 and not world.current.gone:
+                world.current.status = "validating"  # carried out, and the answer lost
+            world.fail_call(random.choice([UnreachableError("no answer"), ApiError("refused", status=409)]))
+            return
+        expires = random.choice(
+            [None, "1985-11-05T00:53:20Z", "1985-11-05T00:53:25Z", "1985-11-05T01:53:20Z"]
+        )
+        world.end_call(expires=expires, entity_id=random.choice([None, "asset_1"]))
+
+    def _mishap(self) -> None:
+        """What may befall an upload between two looks at it."""
+        current, random = self.world.current, self.random
+        if random.random() < self.trouble / 10:
+            current.gone = True
+        if current.status == "validating" and random.random() < 0.5:
+            current.status = random.choice(
+                ["validated", "imported", "failed", "complete", "brand-new-status"]
+            )
+        elif current.status in ("validated", "brand-new-status"):
+            current.status = "imported"
