@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from uploader.client import Uploader
+from uploader.client import Uploader, UploaderSettings
 from uploader.core.events import Event
 from uploader.models import UploadResult
 from uploader.observe import Listener, Progress
@@ -30,7 +30,7 @@ class AsyncUploader:
     is over. A `progress` function is called in the event loop's thread.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[UploaderSettings]) -> None:
         self._uploader = Uploader(**settings)
 
     async def upload(

@@ -8,9 +8,9 @@ import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +24,7 @@ from uploader.io.api import Api
 from uploader.io.connections import Connections
 from uploader.io.engine import Cargo, Listener, Run
 from uploader.io.source import Source
-from uploader.media import content_type_of, parse_kind
+from uploader.media import parse_content_type, parse_kind
 from uploader.models import AssetOptions, CreateRequest, Kind, UploadResult
 from uploader.observe import Progress, listening
 from uploader.options import (
@@ -39,6 +39,18 @@ from uploader.options import (
     check_base_url,
     is_loopback,
 )
+
+
+class UploaderSettings(TypedDict, total=False):
+    """The keyword arguments of `Uploader`, which documents them, and of `AsyncUploader`."""
+
+    api_key: str | None
+    api_secret: str | None
+    jwt: str | None
+    base_url: str | None
+    project_id: str | None
+    retry: RetryPolicy | None
+    timeouts: Timeouts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +105,8 @@ class Uploader:
         self._timeouts = timeouts or Timeouts()
         self._budget = RetryBudget(self._retry.budget, self._retry.budget_rate)
         # Two sets of connections, so that no credential ever shares one with the object store.
-        self._storage_connections = Connections(_tls)
-        self._api_connections = Connections(_tls)
+        self._storage_connections = Connections(lambda: self._tls)
+        self._api_connections = Connections(lambda: self._tls)
         self._api = Api(
             self.base_url,
             self._credentials,
@@ -141,7 +153,7 @@ class Uploader:
         plan = make_plan(source.size, transfer.part_size)
         request = CreateRequest(
             file_name=os.path.basename(os.fspath(path)) or source.path.name,
-            content_type=options.get("content_type") or content_type_of(source.path.name),
+            content_type=parse_content_type(options.get("content_type"), source.path.name),
             file_size=source.size,
             kind=kind,
             parts=plan.count,
@@ -231,6 +243,11 @@ class Uploader:
             self._timeouts,
         ).result()
 
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when first needed: it takes 25 ms. It trusts SSL_CERT_FILE or SSL_CERT_DIR, else certifi."""
+        return httpx.create_ssl_context()
+
     def close(self) -> None:
         """Close its connections."""
         self._storage_connections.close()
@@ -255,12 +272,6 @@ def upload(
     """Upload one file with credentials from the environment: `Uploader(project_id=…).upload(path, …)`."""
     with Uploader(project_id=project_id) as uploader:
         return uploader.upload(path, progress=progress, **options)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """The one TLS context: it takes 25 ms to make. It trusts SSL_CERT_FILE or SSL_CERT_DIR, else certifi."""
-    return httpx.create_ssl_context()
 
 
 def _split_options(options: Mapping[str, Any]) -> tuple[TransferOptions, AssetOptions | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from pathlib import PurePath
 
 from uploader.errors import InputError
@@ -80,3 +81,16 @@ def parse_kind(value: str | None, name: str) -> Kind:
         return Kind(value)
     except ValueError:
         raise InputError(f"unknown kind {value!r}: it is one of {', '.join(Kind)}") from None
+
+
+def parse_content_type(value: str | None, name: str) -> str:
+    """The content type the caller named, or the file's own.
+
+    Raises:
+        InputError: `value` is not of the form type/subtype.
+    """
+    if value is None:
+        return content_type_of(name)
+    if not re.fullmatch(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *;[ -~]*)?", value, re.ASCII):
+        raise InputError(f"{value!r} is no content type: it has the form image/png")
+    return value

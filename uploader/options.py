@@ -37,6 +37,7 @@ class RetryPolicy:
 
     Attributes:
         attempts: failed attempts at one part, or one control call, without progress before giving up.
+        first_attempts: the same for the first call of all, so that a wrong address is told within seconds.
         base: the first backoff is up to this long; each further one up to twice the last.
         cap: no backoff is longer than this.
         retry_after_cap: the longest Retry-After that is honoured.
@@ -48,6 +49,7 @@ class RetryPolicy:
     """
 
     attempts: int = 30
+    first_attempts: int = 6
     base: float = 0.5
     cap: float = 30.0
     retry_after_cap: float = 120.0

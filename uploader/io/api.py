@@ -73,18 +73,24 @@ class Api:
         self._connect_timeout = timeouts.connect
         self._random = random
 
-    def create(self, request: CreateRequest, scope: Scope, notify: Notify) -> Told:
-        """Start an upload. A repeat after a lost answer leaves an empty upload behind, which is harmless."""
-        return self._call(Call.CREATE, "POST", "/uploads", request.wire(), None, scope, notify)
+    def create(self, request: CreateRequest, scope: Scope, notify: Notify, *, first: bool) -> Told:
+        """Start an upload; `first`: nothing was sent yet, so it is given up sooner.
+
+        A repeat after a lost answer leaves an empty upload behind, which is harmless.
+        """
+        attempts = self._policy.first_attempts if first else self._policy.attempts
+        return self._call(Call.CREATE, "POST", "/uploads", request.wire(), None, scope, notify, attempts)
 
     def get(self, upload_id: str, scope: Scope, notify: Notify) -> Told:
         """Look at an upload; while it is pending this may also hand out fresh links."""
-        return self._call(Call.GET, "GET", _path(upload_id), None, upload_id, scope, notify)
+        attempts = self._policy.attempts
+        return self._call(Call.GET, "GET", _path(upload_id), None, upload_id, scope, notify, attempts)
 
     def complete(self, upload_id: str, scope: Scope) -> Told:
         """Trigger the action `complete`. Never repeated here: the session looks at the upload first."""
         body = {"action": "complete"}
-        return self._call(Call.COMPLETE, "POST", f"{_path(upload_id)}/action", body, upload_id, scope, None)
+        path = f"{_path(upload_id)}/action"
+        return self._call(Call.COMPLETE, "POST", path, body, upload_id, scope, None, 1)
 
     def _call(
         self,
@@ -95,6 +101,7 @@ class Api:
         upload_id: str | None,
         scope: Scope,
         notify: Notify | None,
+        attempts: int,
     ) -> Told:
         def once() -> Told:
             with self._connections.lend() as connection:
@@ -108,10 +115,9 @@ class Api:
                 detail = str(error.verdict.error) if isinstance(error, _RepeatError) else ""
                 notify(CallRetrying(call, detail, state.upcoming_sleep))
 
-        stop_at = self._policy.attempts if notify is not None else 1
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_RepeatError),
-            stop=tenacity.stop_after_attempt(stop_at) | tenacity.stop_when_event_set(scope.cancelled),
+            stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_when_event_set(scope.cancelled),
             wait=self._wait,
             sleep=tenacity.sleep_using_event(scope.cancelled),
             before_sleep=tell,

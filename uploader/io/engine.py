@@ -178,7 +178,9 @@ class Run:
         if ask.call is Call.GET or self.cargo is None:
             return self.api.get(upload_id, self._calls, self._queue.put)
         if ask.call is Call.CREATE:
-            return self.api.create(self.cargo.request, self._calls, self._queue.put)
+            return self.api.create(
+                self.cargo.request, self._calls, self._queue.put, first=ask.upload_id is None
+            )
         # The last moment to notice that the parts are of a file that is no more.
         self.cargo.source.check()
         return self.api.complete(upload_id, self._calls)

@@ -45,7 +45,7 @@ class Bar:
         self._name = printable(name)
         self._bar: tqdm[Never] = tqdm(
             total=size,
-            unit="B",
+            unit="iB",
             unit_scale=True,
             unit_divisor=1024,
             desc=self._name,

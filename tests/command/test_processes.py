@@ -1,0 +1,117 @@
+"""The command as a real process: Ctrl-C, `serve`, `demo`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command.conftest import spawn
+from uploader import Uploader
+from uploader.local import serve
+
+
+@pytest.mark.parametrize("fault", ["stall:part=1:at=10%", "stall:on=create", "503:part=1:after=60"])
+def test_ctrl_c_is_prompt_and_exit_130(fault: str, picture: Path) -> None:
+    with serve(faults=[fault]) as service:
+        process = spawn("upload", picture, "--json", **service.environment)
+        while not service.requests:
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=20)
+        assert time.monotonic() - began < 5, "the stall would last 30 s or more"
+        assert not [record for record in service.requests if record.target == "complete"]
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert json.loads(out)["error"]["type"] == "KeyboardInterrupt"
+
+
+def test_ctrl_c_while_validating_says_how_to_go_on(picture: Path) -> None:
+    with serve(stage_delay=30) as service:
+        process = spawn("upload", picture, **service.environment)
+        while not any(record.target == "complete" for record in service.requests):
+            time.sleep(0.01)
+        time.sleep(0.5)  # the answer to complete is on its way
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert re.search(r"go on with: uploader wait upload_\w+", err)
+
+
+def test_serve_serves_until_it_is_told_to_stop_and_goes_on_later(picture: Path, tmp_path: Path) -> None:
+    ids = []
+    for _ in range(2):
+        process = spawn("serve", "--port", "0", "--dir", tmp_path / "state")
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        environment = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+        with Uploader(
+            base_url=environment["SCENARIO_BASE_URL"],
+            api_key=environment["SCENARIO_SDK_API_KEY"],
+            api_secret=environment["SCENARIO_SDK_API_SECRET"],
+        ) as uploader:
+            ids.append(uploader.upload(picture, wait_for="imported", progress=False).upload_id)
+            for upload_id in ids:
+                assert uploader.wait(upload_id, wait_for="imported", progress=False).entity_id
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, "")
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--fault", "explode"], "explode"), (["--host", "0.0.0.0"], "loopback"), (["--ttl", "0"], "ttl")],
+)
+def test_serve_refuses_what_it_cannot_do(arguments: list[str], said: str) -> None:
+    process = spawn("serve", "--port", "0", *arguments)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_the_demo_goes_through_its_three_faults_to_equal_bytes() -> None:
+    process = spawn("demo")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert re.search(r"SHA-256 equals the file's: [0-9a-f]{64}", out)
+    assert "16 parts, 256.0 MiB" in out
+    assert "3 retries, 1 URL refresh" in out
+    assert "import uploader" in out
+    for trouble in ("expired", "503", "connection broke"):
+        assert trouble in err
+
+
+@pytest.mark.parametrize("size", [1, 6 * 1024 * 1024])
+def test_the_demo_takes_a_file_of_ones_own(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_bytes(os.urandom(size))
+    process = spawn("demo", path)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in out
+
+
+def test_the_demo_refuses_a_file_that_is_none(tmp_path: Path) -> None:
+    process = spawn("demo", tmp_path / "absent")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "No such file" in err
+
+
+def test_help_imports_neither_the_service_nor_a_progress_bar() -> None:
+    unwanted = {"tqdm", "uvicorn", "starlette", "sqlite3"}
+    code = f"import sys, uploader.cli; print(sorted({unwanted} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

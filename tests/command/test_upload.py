@@ -1,0 +1,234 @@
+"""`uploader upload` and `uploader wait`: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.command.conftest import Run, use
+from uploader.local import Service, serve
+
+FIELDS = {
+    "upload_id",
+    "status",
+    "entity_id",
+    "file_name",
+    "file_size",
+    "parts",
+    "bytes_sent",
+    "bytes_resumed",
+    "retries",
+    "url_refreshes",
+    "recreated",
+    "elapsed_seconds",
+}
+
+
+def test_one_file_is_told_in_a_line(command: Run, service: Service, picture: Path) -> None:
+    said = command("upload", picture, "--part-size", "5MiB")
+    assert said.code == 0
+    assert said.out.startswith("picture.png: ")
+    assert "3 parts, 11.0 MiB" in said.err
+    assert "picture.png: sending" in said.err
+
+
+def test_json_is_one_object_with_the_fields_of_the_contract(
+    command: Run, service: Service, picture: Path
+) -> None:
+    said = command(
+        "upload", picture, "--json", "--wait-for", "imported", "--concurrency", "2", "--verify", "none"
+    )
+    assert said.code == 0
+    assert set(said.json) == FIELDS
+    assert said.json["status"] == "imported"
+    assert said.json["entity_id"]
+    assert service.sha256(said.json["upload_id"]) == hashlib.sha256(picture.read_bytes()).hexdigest()
+
+
+def test_quiet_says_nothing(command: Run, service: Service, picture: Path) -> None:
+    said = command("upload", picture, "--quiet")
+    assert (said.code, said.out, said.err) == (0, "", "")
+
+
+def test_wait_for_none_and_then_wait(command: Run, service: Service, picture: Path) -> None:
+    sent = command("upload", picture, "--json", "--wait-for", "none")
+    assert sent.json["status"] == "validating"
+    waited = command("wait", sent.json["upload_id"], "--json", "--wait-for", "imported")
+    assert waited.code == 0
+    assert set(waited.json) == FIELDS
+    assert (waited.json["status"], waited.json["file_name"]) == ("imported", "picture.png")
+
+
+def test_several_files_are_all_checked_before_any_is_sent(
+    command: Run, service: Service, picture: Path, tmp_path: Path
+) -> None:
+    said = command("upload", picture, tmp_path / "absent.png", "--json")
+    assert said.code == 2
+    assert said.json["uploads"][0]["error"]["type"] == "SourceError"
+    assert not service.requests
+
+
+def test_one_bad_file_of_several_does_not_stop_the_others(
+    command: Run, service: Service, picture: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing like it")
+    said = command("upload", broken, picture, "--json")
+    assert said.code == 1
+    first, second = said.json["uploads"]
+    assert first["error"]["type"] == "UploadFailedError"
+    assert first["error"]["upload_id"]
+    assert second["file_name"] == "picture.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["absent.png"], "SourceError"),
+        (["."], "SourceError"),
+        (["empty.png"], "SourceError"),
+        (["picture.xyz"], "InputError"),
+        (["picture.png", "--kind", "sculpture"], "InputError"),
+        (["picture.png", "--part-size", "1MiB"], "InputError"),
+        (["picture.png", "--part-size", "large"], "UsageError"),
+        (["picture.png", "--concurrency", "0"], "InputError"),
+        (["picture.png", "--concurrency", "lots"], "UsageError"),
+        (["picture.png", "--timeout", "-1"], "InputError"),
+        (["picture.png", "--bogus"], "UsageError"),
+        (["picture.png", "--content-type", "png"], "InputError"),
+        ([], "UsageError"),
+    ],
+)
+def test_bad_input_is_exit_2_and_nothing_is_sent(
+    arguments: list[str],
+    kind: str,
+    command: Run,
+    service: Service,
+    picture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    Path("empty.png").touch()
+    Path("picture.xyz").write_bytes(b"?")
+    said = command("upload", *arguments, "--json")
+    assert said.code == 2
+    assert said.json["error"]["type"] == kind
+    assert said.json["error"]["message"]
+    assert said.err
+    assert not service.requests
+
+
+@pytest.mark.parametrize("variable", ["SCENARIO_SDK_API_KEY", "SCENARIO_SDK_API_SECRET"])
+def test_missing_credentials_name_the_variable(
+    variable: str, command: Run, service: Service, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(variable)
+    said = command("upload", picture)
+    assert said.code == 2
+    assert variable in said.err
+    assert not service.requests
+
+
+def test_refused_credentials_are_exit_2(
+    command: Run, service: Service, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCENARIO_SDK_API_SECRET", "not-the-secret")
+    said = command("upload", picture, "--json")
+    assert said.code == 2
+    assert said.json["error"]["type"] == "AuthError"
+    assert "SCENARIO_SDK_API_SECRET" in said.json["error"]["message"]
+    assert "not-the-secret" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.example.com/v1", "ftp://127.0.0.1/v1", "nonsense", "https://u:p@h/v1"]
+)
+def test_a_base_url_that_is_not_https_nor_loopback_is_exit_2(
+    url: str, command: Run, service: Service, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCENARIO_BASE_URL", url)
+    said = command("upload", picture)
+    assert said.code == 2
+    assert "SCENARIO_BASE_URL" in said.err or "https" in said.err
+
+
+def test_an_unreadable_file_is_exit_2(command: Run, service: Service, picture: Path) -> None:
+    picture.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        said = command("upload", picture, "--json")
+    finally:
+        if root:
+            os.seteuid(0)
+    assert said.code == 2
+    assert "Permission denied" in said.json["error"]["message"]
+
+
+def test_time_up_while_validating_is_exit_3_and_says_how_to_go_on(
+    command: Run, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(stage_delay=30) as service:
+        use(service, monkeypatch)
+        said = command("upload", picture, "--json", "--timeout", "1.5")
+    assert said.code == 3
+    assert said.json["error"]["resumable"]
+    assert f"uploader wait {said.json['error']['upload_id']}" in said.err
+
+
+def test_a_part_that_cannot_be_stored_is_exit_1(
+    command: Run, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(faults=["413:part=1"]) as service:
+        use(service, monkeypatch)
+        said = command("upload", picture, "--json")
+    assert said.code == 1
+    assert said.json["error"]["type"] == "PartError"
+
+
+def test_names_and_server_messages_cannot_drive_the_terminal(
+    command: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = tmp_path / "a\x1b]0;owned\x07\u202egpj.png"
+    picture.rename(evil)
+    with serve(faults=["422:on=create:message=\x1b[2Jbad"]) as service:
+        use(service, monkeypatch)
+        said = command("upload", evil)
+    assert "\x1b" not in said.err
+    assert "\u202e" not in said.err
+    assert "x1b" in said.err
+
+
+def test_wait_for_an_unknown_upload_is_exit_1(command: Run, service: Service) -> None:
+    said = command("wait", "upload_unknown", "--json", "-q")
+    assert said.code == 1
+    assert said.json["error"]["type"] == "NotFoundError"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("5242880", 5242880), ("5MiB", 5242880), ("5mib", 5242880), ("6MB", 6000000), ("5.5 MiB", 5767168)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    from uploader.cli import size as read
+
+    assert read(text) == size
+
+
+def test_help_and_version(command: Run) -> None:
+    assert "upload" in command("--help").out
+    assert "SCENARIO_SDK_API_KEY" in command("--help").out
+    assert command("--version").out.startswith("uploader, version ")
+    assert command("upload", "-h").code == 0
+
+
+def test_json_is_plain_ascii(command: Run, service: Service, picture: Path) -> None:
+    picture = picture.rename(picture.with_name("snö.png"))
+    said = command("upload", picture, "--json")
+    assert said.out.isascii()
+    assert json.loads(said.out)["file_name"] == "snö.png"

@@ -1,0 +1,95 @@
+"""The arrows of the design: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import uploader
+
+ROOT = Path(uploader.__file__).parent
+
+# What each layer may import of the package, besides itself.
+MAY_IMPORT = {
+    "version": set[str](),
+    "errors": set(),
+    "models": set(),
+    "media": {"errors", "models"},
+    "options": {"errors", "models"},
+    "core": {"errors", "models", "options"},
+    "io": {"core", "errors", "models", "options", "version"},
+    "observe": {"core", "errors", "models"},
+    "local": set(),
+    "client": {"io", "core", "observe", "media", "errors", "models", "options"},
+    "aio": {"client", "core", "observe", "models", "options"},
+    "demo": {"local", "client", "core", "io", "observe", "media", "errors", "models"},
+    "cli": {"client", "demo", "local", "observe", "options", "version"},
+    "__main__": {"cli"},
+    "__init__": {"aio", "client", "errors", "models", "options", "version"},
+}
+
+# The core decides and does nothing.
+IMPURE = {
+    "httpx",
+    "os",
+    "socket",
+    "threading",
+    "time",
+    "random",
+    "asyncio",
+    "ssl",
+    "sqlite3",
+    "pathlib",
+    "io",
+}
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module imported anywhere in a file, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            yield node.module
+            if node.module == "uploader":
+                yield from (f"uploader.{alias.name}" for alias in node.names)
+
+
+def layers_imported(path: Path) -> set[str]:
+    names = [name.split(".") for name in imports(path)]
+    return {parts[1] for parts in names if parts[0] == "uploader" and len(parts) > 1}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path: Path) -> None:
+    layer = layer_of(path)
+    assert layers_imported(path) <= MAY_IMPORT[layer] | {layer}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "core").glob("*.py")), ids=lambda path: path.name)
+def test_the_core_is_pure(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & IMPURE
+
+
+def test_the_map_names_every_layer_and_no_other() -> None:
+    assert {layer_of(path) for path in modules()} == MAY_IMPORT.keys()
+
+
+def test_only_local_needs_the_local_extra() -> None:
+    outside = [path for path in modules() if layer_of(path) not in ("local", "demo")]
+    third_party = {name.split(".")[0] for path in outside for name in imports(path)} - sys.stdlib_module_names
+    assert third_party == {"uploader", "httpx", "pydantic", "pydantic_core", "tenacity", "tqdm", "click"}

@@ -1,0 +1,126 @@
+"""AsyncUploader: the loop stays alive, cancelling is prompt, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.transfer.conftest import MiB
+from uploader import AsyncUploader, RetryPolicy, SourceError
+from uploader.core.events import Event, Finished, PartStored
+from uploader.local import Service, serve
+
+LONGEST_PAUSE = 0.25  # between two beats due every 5 ms, on a machine that has other things to do
+
+
+def make(service: Service) -> AsyncUploader:
+    return AsyncUploader(
+        base_url=service.base_url,
+        api_key=service.api_key,
+        api_secret=service.api_secret,
+        retry=RetryPolicy(poll_first=0.02),
+    )
+
+
+def uploader_threads() -> list[str]:
+    return [
+        t.name
+        for t in threading.enumerate()
+        if t.name.startswith(("uploader_", "uploader-part", "uploader-call"))
+    ]
+
+
+async def heart(beats: list[float]) -> None:
+    while True:
+        beats.append(time.monotonic())
+        await asyncio.sleep(0.005)
+
+
+def test_awaiting_never_blocks_the_loop(glb: Path) -> None:
+    async def main() -> tuple[list[float], str]:
+        beats: list[float] = []
+        async with make(service) as uploader:
+            pulse = asyncio.create_task(heart(beats))
+            result = await uploader.upload(glb, part_size=5 * MiB, progress=False)
+            pulse.cancel()
+        return beats, result.status
+
+    with serve(stage_delay=0.1) as service:
+        beats, status = asyncio.run(main())
+    assert status in ("validated", "imported")
+    assert len(beats) > 10
+    assert max(b - a for a, b in pairwise(beats)) < LONGEST_PAUSE
+    assert not uploader_threads()
+
+
+@pytest.mark.parametrize("fault", ["stall:part=1:at=25%", "stall:on=create"])
+def test_cancelling_the_task_stops_the_transfer_and_leaves_no_thread(fault: str, glb: Path) -> None:
+    async def main() -> float:
+        async with make(service) as uploader:
+            task = asyncio.create_task(uploader.upload(glb, part_size=5 * MiB, progress=False))
+            while not any(r.status is None for r in service.requests):
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not uploader_threads()
+            return time.monotonic() - began
+
+    with serve(faults=[fault]) as service:
+        assert asyncio.run(main()) < 5
+
+
+def test_cancelling_twice_still_waits_for_the_thread(glb: Path) -> None:
+    async def main() -> None:
+        async with make(service) as uploader:
+            task = asyncio.create_task(uploader.upload(glb, progress=False))
+            while not any(r.status is None for r in service.requests):
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not uploader_threads()
+
+    with serve(faults=["stall:part=1:at=25%"]) as service:
+        asyncio.run(main())
+
+
+def test_side_by_side_with_events_in_the_loops_thread(glb: Path) -> None:
+    async def main() -> tuple[list[Event], set[int], list[str]]:
+        events: list[Event] = []
+        seen: set[int] = set()
+
+        def listener(event: Event) -> None:
+            seen.add(threading.get_ident())
+            events.append(event)
+
+        async with make(service) as uploader:
+            uploads = [uploader.upload(glb, part_size=5 * MiB, progress=listener) for _ in range(3)]
+            results = await asyncio.gather(*uploads)
+            waited = await uploader.wait(results[0].upload_id, wait_for="imported", progress=False)
+        return events, seen, [waited.status, *(r.upload_id for r in results)]
+
+    with serve() as service:
+        events, seen, (status, *ids) = asyncio.run(main())
+    assert seen == {threading.get_ident()}
+    assert sum(isinstance(event, PartStored) for event in events) == 12
+    assert sum(isinstance(event, Finished) for event in events) == 3
+    assert status == "imported"
+    assert len(set(ids)) == 3
+
+
+def test_errors_come_through(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with make(service) as uploader:
+            await uploader.upload(tmp_path / "absent.png", progress=False)
+
+    with serve() as service, pytest.raises(SourceError):
+        asyncio.run(main())

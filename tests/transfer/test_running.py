@@ -1,0 +1,238 @@
+"""The engine's manners: nothing left behind, stopped at once, bad files refused, changed files caught."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.transfer.conftest import MiB, Open
+from uploader import (
+    InputError,
+    SourceChangedError,
+    SourceError,
+    UnreachableError,
+    UploadCancelledError,
+    Uploader,
+    UploadFailedError,
+    UploadTimeoutError,
+)
+from uploader.core.events import Event, PartStored, Phase, PhaseChanged, Progress
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("uploader")}
+
+
+def test_no_thread_is_left_when_it_returns(glb: Path, opened: Open) -> None:
+    with opened() as (_, uploader):
+        uploader.upload(glb, part_size=5 * MiB, progress=False)
+        assert not [name for name in threads() if name.startswith(("uploader-part", "uploader-call"))]
+
+
+@pytest.mark.parametrize(
+    "fault", ["stall:part=1:at=25%", "stall:on=create", "stall:on=complete", "503:part=1:after=60"]
+)
+def test_cancelling_ends_a_blocked_upload_at_once(fault: str, glb: Path, opened: Open) -> None:
+    cancelled = threading.Event()
+    with opened(fault) as (_, uploader):
+        job = uploader.prepare(glb, part_size=5 * MiB)
+        timer = threading.Timer(0.3, cancelled.set)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(UploadCancelledError):
+            uploader.run(job, progress=False, cancelled=cancelled)
+        assert time.monotonic() - began < 5, "the stall would last 30 s"
+        timer.join()
+    assert not [name for name in threads() if name.startswith(("uploader-part", "uploader-call"))]
+
+
+def test_cancelling_one_upload_leaves_another_alone(glb: Path, opened: Open) -> None:
+    cancelled, outcome = threading.Event(), list[str]()
+
+    def run_stuck() -> None:
+        with pytest.raises(UploadCancelledError):
+            uploader.run(job, progress=False, cancelled=cancelled)
+        outcome.append("cancelled")
+
+    with opened("stall:part=1:at=25%") as (service, uploader):
+        job = uploader.prepare(glb, part_size=5 * MiB)
+        stuck = threading.Thread(target=run_stuck)
+        stuck.start()
+        while not any(record.status is None for record in service.requests):
+            time.sleep(0.01)  # until the stall has begun, so that the other upload does not meet it
+        other = uploader.upload(glb, part_size=5 * MiB, progress=lambda event: cancelled.set())
+        stuck.join()
+    assert outcome == ["cancelled"]
+    assert other.status in ("validated", "imported")
+    assert other.retries == 0
+
+
+def test_a_listener_that_raises_stops_the_upload(glb: Path, opened: Open) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, PartStored):
+            raise ZeroDivisionError
+
+    with opened() as (service, uploader):
+        with pytest.raises(ZeroDivisionError):
+            uploader.upload(glb, part_size=5 * MiB, progress=listener)
+        assert not [record for record in service.requests if record.target == "complete"]
+
+
+def test_progress_ends_at_the_files_size_and_phases_come_in_order(glb: Path, opened: Open) -> None:
+    events: list[Event] = []
+    with opened() as (_, uploader):
+        uploader.upload(glb, part_size=5 * MiB, progress=events.append)
+    progress = [event.sent for event in events if isinstance(event, Progress)]
+    assert progress[-1] == glb.stat().st_size
+    assert progress == sorted(progress)
+    phases = [event.phase for event in events if isinstance(event, PhaseChanged)]
+    assert phases == [Phase.CREATING, Phase.SENDING, Phase.COMPLETING, Phase.VALIDATING, Phase.DONE]
+
+
+def test_a_rejected_file_raises_with_the_services_reason(tmp_path: Path, opened: Open) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"\xff" * 1000)
+    with opened() as (_, uploader), pytest.raises(UploadFailedError, match="header") as caught:
+        uploader.upload(path, progress=False)
+    assert caught.value.upload_id
+    assert not caught.value.resumable
+
+
+def test_time_up_while_validating_is_resumed_by_waiting(glb: Path, opened: Open) -> None:
+    with opened(stage_delay=1.5) as (_, uploader):
+        with pytest.raises(UploadTimeoutError) as caught:
+            uploader.upload(glb, timeout=1.0, progress=False)
+        assert caught.value.resumable
+        result = uploader.wait(str(caught.value.upload_id), wait_for="imported", progress=False)
+    assert result.entity_id
+    assert result.file_name == "scene.glb"
+
+
+def test_an_api_that_is_not_there_is_said_so(glb: Path) -> None:
+    from tests.transfer.conftest import QUICK
+
+    with (
+        Uploader(base_url="http://127.0.0.1:9/v1", api_key="k", api_secret="s", retry=QUICK) as uploader,
+        pytest.raises(UnreachableError, match="could not connect"),
+    ):
+        uploader.upload(glb, progress=False)
+
+
+@pytest.mark.parametrize("what", ["truncate", "grow", "rewrite", "replace", "delete"])
+def test_a_file_changed_between_parts_is_never_completed(
+    what: str, glb: Path, tmp_path: Path, opened: Open
+) -> None:
+    path = tmp_path / "f.glb"
+    path.write_bytes(glb.read_bytes())
+    status = path.stat()
+
+    def change(event: Event) -> None:
+        if not isinstance(event, PartStored) or done:
+            return
+        done.append(what)
+        if what == "truncate":
+            os.truncate(path, 6 * MiB)
+        elif what == "grow":
+            with path.open("ab") as file:
+                file.write(b"more")
+        elif what == "rewrite":
+            with path.open("r+b") as file:
+                file.write(b"other")
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        elif what == "replace":
+            (tmp_path / "new").write_bytes(glb.read_bytes())
+            (tmp_path / "new").replace(path)
+        else:
+            path.unlink()
+
+    done: list[str] = []
+    with opened() as (service, uploader):
+        with pytest.raises(SourceChangedError, match=r"f\.glb"):
+            uploader.upload(path, part_size=5 * MiB, concurrency=1, progress=change)
+        assert not [record for record in service.requests if record.target == "complete"]
+
+
+def test_a_file_changed_after_its_last_part_is_never_completed(
+    glb: Path, tmp_path: Path, opened: Open
+) -> None:
+    path = tmp_path / "f.glb"
+    path.write_bytes(glb.read_bytes())
+
+    def touch(event: Event) -> None:
+        if isinstance(event, PartStored):  # the only one, and complete comes after its event
+            os.utime(path, ns=(0, 0))
+
+    with opened() as (service, uploader):
+        with pytest.raises(SourceChangedError):
+            uploader.upload(path, part_size=32 * MiB, progress=touch)
+        assert not [record for record in service.requests if record.target == "complete"]
+
+
+@pytest.fixture
+def offline() -> Uploader:
+    """Any call it made would fail: nothing listens there."""
+    return Uploader(base_url="http://127.0.0.1:9/v1", api_key="k", api_secret="s")
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path, offline: Uploader) -> None:
+    (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    for name, said in {
+        "absent.png": "No such file",
+        "": "a directory",
+        "empty.png": "is empty",
+        "pipe.png": "a pipe",
+        "loop.png": "loop",
+        "nul\0.png": "null",
+    }.items():
+        with pytest.raises(SourceError, match=said):
+            offline.prepare(f"{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "sculpture"}, "unknown kind"),
+        ({"kind": "model", "asset_options": {"hide": True}}, "not for kind model"),
+        ({"asset_options": {"colour": 1}}, "unknown asset option"),
+        ({"asset_options": {"hide": "perhaps"}}, "asset options"),
+        ({"part_size": 4 * MiB}, "5,242,880"),
+        ({"part_size": 0}, "makes no sense"),
+        ({"part_size": 6 * 1024 * MiB}, "at most"),
+        ({"concurrency": 0}, "1 to 64"),
+        ({"concurrency": 65}, "1 to 64"),
+        ({"concurrency": True}, "1 to 64"),
+        ({"wait_for": "godot"}, "wait_for"),
+        ({"verify": "sha"}, "verify"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"content_type": "no\r\nheader"}, "content type"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(
+    options: dict[str, object], said: str, glb: Path, offline: Uploader
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        offline.prepare(glb, **options)  # type: ignore[arg-type]
+    assert caught.value.nothing_sent
+
+
+def test_ten_thousand_and_one_parts_are_refused(tmp_path: Path, offline: Uploader) -> None:
+    path = tmp_path / "huge.ckpt"
+    with path.open("wb") as file:
+        file.truncate(10_001 * 5 * MiB)
+    with pytest.raises(InputError, match="use at least 6 MiB"):
+        offline.prepare(path, part_size=5 * MiB)
+    assert offline.prepare(path).plan.count <= 1001
+
+
+def test_an_unknown_argument_is_a_type_error(glb: Path, offline: Uploader) -> None:
+    with pytest.raises(TypeError, match="chunk_size"):
+        offline.prepare(glb, chunk_size=1)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="upload id"):
+        offline.wait("")
