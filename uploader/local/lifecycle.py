@@ -1,0 +1,82 @@
+"""What happens to an upload after `complete`: validating, validated, imported, or failed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable
+
+from uploader.local.depot import Depot, StoppedError
+from uploader.local.records import Status
+from uploader.local.validation import UnsoundError, check_object
+
+
+class Lifecycle:
+    """Walks uploads on, in background tasks of one event loop, `stage_delay` seconds before each step."""
+
+    def __init__(self, depot: Depot, clock: Callable[[], float], stage_delay: float) -> None:
+        self._depot, self._clock, self._delay = depot, clock, stage_delay
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = threading.Event()
+
+    def resume(self) -> None:
+        """Go on with the uploads an earlier service left under way."""
+        for upload in self._depot.uploads():
+            if upload.status != "pending":
+                self.start(upload.id)
+
+    def start(self, upload_id: str) -> None:
+        """Walk an upload on from the status it has."""
+        task = asyncio.get_running_loop().create_task(self._walk(upload_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Give up what is under way, within the time one block takes; `resume` takes it up again."""
+        self._stopped.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _walk(self, upload_id: str) -> None:
+        if self._status(upload_id) == "validating":
+            await asyncio.sleep(self._delay)
+            await self._examine(upload_id)
+        self._depot.drop_parts(upload_id)
+        if self._status(upload_id) == "validated":
+            await asyncio.sleep(self._delay)
+            self._import(upload_id)
+
+    def _status(self, upload_id: str) -> Status | None:
+        upload = self._depot.find(upload_id)
+        return upload.status if upload else None
+
+    async def _examine(self, upload_id: str) -> None:
+        changes = await asyncio.to_thread(self._verdict, upload_id)
+        self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
+
+    def _verdict(self, upload_id: str) -> dict[str, str]:
+        """Assemble and read the object, in a worker thread; returns what is to change in the record."""
+        upload = self._depot.find(upload_id)
+        try:
+            digest = self._depot.assemble(upload_id, self._stopped.is_set)
+            check_object(self._depot.object_path(upload_id), upload.file_name if upload else "")
+        except UnsoundError as error:
+            return {"sha256": digest, "error_message": f"validation failed: {error}"}
+        except StoppedError:
+            return {}  # the task that asked has been cancelled
+        except OSError as error:
+            return {"error_message": f"the object could not be stored: {error.strerror}"}
+        return {"sha256": digest}
+
+    def _import(self, upload_id: str) -> None:
+        upload = self._depot.find(upload_id)
+        if upload:
+            kind = "model" if upload.kind == "model" else "asset"
+            self._move(upload_id, "imported", entity_id=f"{kind}_{secrets.token_hex(12)}")
+
+    def _move(self, upload_id: str, status: Status, **changes: str) -> None:
+        # The upload can have vanished in the meantime.
+        if upload := self._depot.find(upload_id):
+            self._depot.save(upload.moved(status, self._clock(), **changes))

@@ -1,0 +1,68 @@
+"""What the user of a running service holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from uploader.local.credentials import Credentials
+from uploader.local.depot import Depot
+from uploader.local.recording import Recorded
+from uploader.local.records import StoredPart, Upload
+
+
+class Service:
+    """A running service; `serve` makes it. `str(service)` is its base URL. Any thread may use it.
+
+    `base_url` ends in `/v1`; `api_key` and `api_secret` are what it admits.
+    """
+
+    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, log: list[Recorded]) -> None:
+        self.base_url = base_url
+        self.api_key, self.api_secret = credentials.key, credentials.secret
+        self._depot, self._log = depot, log
+
+    def __str__(self) -> str:
+        return self.base_url
+
+    def __repr__(self) -> str:
+        return f"<Service at {self.base_url}>"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point a client of the API here."""
+        return {
+            "SCENARIO_BASE_URL": self.base_url,
+            "SCENARIO_SDK_API_KEY": self.api_key,
+            "SCENARIO_SDK_API_SECRET": self.api_secret,
+        }
+
+    @property
+    def requests(self) -> list[Recorded]:
+        """All requests so far, in order of completion. A request is here before its answer can be read."""
+        return list(self._log)
+
+    def upload(self, upload_id: str) -> dict[str, Any]:
+        """The upload as the API shows it now, without links. Raises KeyError if there is none."""
+        return self._found(upload_id).wire()
+
+    def stored_parts(self, upload_id: str) -> dict[int, StoredPart]:
+        """Size and MD5 of the parts the store holds, by number. Raises KeyError if there is no upload."""
+        return dict(self._depot.parts(self._found(upload_id).id))
+
+    def object_path(self, upload_id: str) -> Path:
+        """Where the object is once the upload is validated. Raises KeyError if there is no upload."""
+        return self._depot.object_path(self._found(upload_id).id)
+
+    def sha256(self, upload_id: str) -> str:
+        """The hex SHA-256 of the assembled object. Raises KeyError if there is no upload or no object yet."""
+        digest = self._found(upload_id).sha256
+        if digest is None:
+            raise KeyError(f"{upload_id} has not been assembled")
+        return digest
+
+    def _found(self, upload_id: str) -> Upload:
+        upload = self._depot.find(upload_id)
+        if upload is None:
+            raise KeyError(upload_id)
+        return upload
