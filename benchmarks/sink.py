@@ -1,0 +1,211 @@
+"""A store that throws everything away, at the least cost: what the benchmark uploads to.
+
+It speaks just enough of the protocol: create, get, action `complete`, and PUT of parts. It shares no code
+with the client nor with `uploader.local`, and hashes nothing. Each connection has a thread that reads into
+one buffer again and again; TLS and reads release the GIL, so it uses as many cores as there are.
+
+Over its standard streams: first one line of JSON with `base_url` and `ca_file`; then, for each line it is
+given, a line of JSON with what it received and its CPU seconds since it started. It ends when its input does.
+
+    python benchmarks/sink.py DIRECTORY [--plain]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import socket
+import ssl
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+# One TLS record is at most 16 KiB, and a read never returns more than one; without TLS more comes at once.
+BUFFER = 256 * 1024
+HEAD_LIMIT = 64 * 1024
+
+# No 32 hex digits, so no client takes it for an MD5.
+ETAG = '"sink-1"'
+
+
+class Received:
+    """Bytes and parts that came in whole, counted over all connections."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._parts = 0
+
+    def add(self, length: int) -> None:
+        """Count one whole part."""
+        with self._lock:
+            self._bytes += length
+            self._parts += 1
+
+    def report(self) -> dict[str, float]:
+        """The counts so far, and this process's CPU seconds."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        with self._lock:
+            return {"bytes": self._bytes, "parts": self._parts, "cpu": usage.ru_utime + usage.ru_stime}
+
+
+@dataclass(slots=True)
+class Request:
+    """A request without its body."""
+
+    method: str
+    path: str
+    length: int
+
+
+class Peer:
+    """One connection's incoming bytes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray(BUFFER)
+        self._ahead = b""
+
+    def request(self) -> Request | None:
+        """The next request's head; None when the client is gone."""
+        head = self._ahead
+        while b"\r\n\r\n" not in head:
+            data = self._sock.recv(HEAD_LIMIT)
+            if not data or len(head) > HEAD_LIMIT:
+                return None
+            head += data
+        head, _, self._ahead = head.partition(b"\r\n\r\n")
+        return _parse(head.decode("latin-1"))
+
+    def body(self, length: int) -> bytes:
+        """A small body, whole."""
+        while len(self._ahead) < length:
+            data = self._sock.recv(length - len(self._ahead))
+            if not data:
+                raise ConnectionError("the body ended early")
+            self._ahead += data
+        body, self._ahead = self._ahead[:length], self._ahead[length:]
+        return body
+
+    def discard(self, length: int) -> None:
+        """Read a body of any size into the same memory, and forget it."""
+        left = length - len(self._ahead)
+        self._ahead = b""
+        receive, buffer = self._sock.recv_into, self._buffer
+        while left > 0:
+            count = receive(buffer, min(BUFFER, left))
+            if not count:
+                raise ConnectionError("the body ended early")
+            left -= count
+        if left:
+            raise ConnectionError("more came than was announced")
+
+    def answer(self, status: str, body: bytes = b"", **headers: str) -> None:
+        """Send an answer."""
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+
+def _parse(head: str) -> Request:
+    first, *lines = head.split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    fields = dict(line.lower().split(":", 1) for line in lines)
+    return Request(method, target.partition("?")[0], int(fields.get("content-length", "0")))
+
+
+@dataclass(slots=True)
+class Sink:
+    """Answers requests: the control API as JSON, parts with an ETag."""
+
+    base: str
+    received: Received = field(default_factory=Received)
+
+    def serve(self, sock: socket.socket) -> None:
+        """Answer all that comes over one connection."""
+        with sock, suppress(OSError):
+            if isinstance(sock, ssl.SSLSocket):
+                sock.do_handshake()
+            peer = Peer(sock)
+            while request := peer.request():
+                self._answer(peer, request)
+
+    def _answer(self, peer: Peer, request: Request) -> None:
+        if request.method == "PUT":
+            peer.discard(request.length)
+            self.received.add(request.length)
+            peer.answer("200 OK", ETag=ETAG)
+            return
+        body = peer.body(request.length)
+        upload = self._upload(request, json.loads(body) if body else {})
+        kind = {"Content-Type": "application/json"}
+        peer.answer("200 OK", json.dumps({"upload": upload}).encode(), **kind)
+
+    def _upload(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        if request.method == "POST" and request.path.endswith("/uploads"):
+            links = [self._link(number) for number in range(1, int(body["parts"]) + 1)]
+            return {"id": "sink", "status": "pending", "kind": body["kind"], "parts": links}
+        return {"id": "sink", "status": "validated" if request.method == "POST" else "pending"}
+
+    def _link(self, number: int) -> dict[str, Any]:
+        """A link that looks presigned, as long as real ones are."""
+        now = datetime.now(UTC)
+        query = (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=sink%2F20261121%2Flocal%2Fs3%2Faws4_request"
+            f"&X-Amz-Date={now:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host"
+            f"&partNumber={number}&uploadId=sink&X-Amz-Signature={number:064x}"
+        )
+        expires = (now + timedelta(hours=1)).isoformat()
+        return {"number": number, "url": f"{self.base}/parts/{number}?{query}", "expires": expires}
+
+
+def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """The server's side of TLS, and the file a client must trust."""
+    import trustme
+
+    authority, ca_file = trustme.CA(), directory / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context, ca_file
+
+
+def accept(listener: socket.socket, context: ssl.SSLContext | None, sink: Sink) -> None:
+    """Give every connection its thread."""
+    while True:
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context:
+            sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=sink.serve, args=(sock,), daemon=True).start()
+
+
+def report(received: Received) -> None:
+    """Answer each line of the standard input with what there is to tell."""
+    for _ in sys.stdin:
+        time.sleep(0.05)  # connections that were just closed are still being put away
+        print(json.dumps(received.report()), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Throws away what is uploaded to it.")
+    parser.add_argument("directory", type=Path, help="where the certificate to trust is written")
+    parser.add_argument("--plain", action="store_true", help="no TLS")
+    args = parser.parse_args()
+    context, ca_file = (None, None) if args.plain else make_context(args.directory)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    base = f"http{'s' if context else ''}://localhost:{listener.getsockname()[1]}"
+    sink = Sink(base)
+    threading.Thread(target=accept, args=(listener, context, sink), daemon=True).start()
+    print(json.dumps({"base_url": f"{base}/v1", "ca_file": str(ca_file or "")}), flush=True)
+    report(sink.received)
+
+
+if __name__ == "__main__":
+    main()
