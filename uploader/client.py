@@ -20,6 +20,7 @@ from uploader.core.retry import RetryBudget
 from uploader.core.session import UploadSession
 from uploader.core.waiting import Session, WaitSession
 from uploader.errors import InputError
+from uploader.hosts import is_loopback
 from uploader.io.api import Api
 from uploader.io.connections import Connections
 from uploader.io.engine import Cargo, Listener, Run
@@ -37,7 +38,6 @@ from uploader.options import (
     UploadOptions,
     WaitFor,
     check_base_url,
-    is_loopback,
 )
 
 

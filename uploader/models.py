@@ -58,6 +58,7 @@ class PresignedUrl:
         try:
             parts = urlsplit(self._url)
             host = parts.hostname or ""
+            host = f"[{host}]" if ":" in host else host
             return f"{parts.scheme}://{host}{':' + str(parts.port) if parts.port else ''}{parts.path}"
         except ValueError:
             return "(unreadable URL)"
@@ -75,8 +76,12 @@ class PresignedUrl:
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+        return core_schema.union_schema(
+            [
+                core_schema.is_instance_schema(cls),
+                core_schema.no_info_after_validator_function(cls, core_schema.str_schema()),
+            ],
+            serialization=core_schema.to_string_ser_schema(),
         )
 
 

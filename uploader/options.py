@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
 from uploader.errors import CredentialsError, InputError
+from uploader.hosts import is_host, is_loopback
 from uploader.models import AssetOptions
 
 DEFAULT_BASE_URL = "https://api.cloud.scenario.com/v1"
@@ -59,6 +59,15 @@ class RetryPolicy:
     poll_cap: float = 10.0
     wait_limit: float = 3600.0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("attempts", "first_attempts", "budget"):
+            _check_count(name, getattr(self, name))
+        for name in ("base", "cap", "retry_after_cap"):
+            _check_number(name, getattr(self, name), zero=True)
+        for name in ("budget_rate", "poll_first", "poll_cap", "wait_limit"):
+            _check_number(name, getattr(self, name))
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -66,7 +75,8 @@ class Timeouts:
 
     Attributes:
         connect: for a TCP connection and for its TLS handshake.
-        stall: no byte of a part was taken for this long. A slow link is no stall, however slow.
+        stall: nothing of a part was taken for this long. A slow link is no stall: over TLS a connection may
+            be as slow as 32 KiB in this time, in the clear as slow as a byte.
         answer: the wait for the store's answer after the last byte. Longer than `stall`, because the last
             megabytes may still be in this machine's socket buffer.
         api: for each read or write of a control call.
@@ -76,6 +86,11 @@ class Timeouts:
     stall: float = 30.0
     answer: float = 120.0
     api: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("connect", "stall", "answer", "api"):
+            _check_number(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,30 +150,30 @@ def check_base_url(url: str) -> str:
     Raises:
         InputError: neither https nor loopback, or with userinfo, query or no host.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise InputError(f"the base URL cannot be read: check {BASE_URL_VARIABLE}") from None
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+    url = url.strip()
+    parts = _split(url)
+    # What cannot be read is not shown: it may hold a secret.
+    if parts is None or parts.scheme not in ("https", "http") or not is_host(parts.hostname or ""):
+        raise InputError(f"the base URL is not an https URL: check {BASE_URL_VARIABLE}")
+    if "@" in parts.netloc or "?" in url or "#" in url:
         raise InputError(f"the base URL may hold no user name, query or fragment: check {BASE_URL_VARIABLE}")
-    if not host or parts.scheme not in ("https", "http"):
-        raise InputError(f"the base URL {url!r} is not an https URL: check {BASE_URL_VARIABLE}")
-    if parts.scheme == "http" and not is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise InputError(
-            f"the base URL {url!r} would send credentials in the clear: use https (http is for loopback only)"
+            f"the base URL http://{parts.hostname} would send credentials in the clear: "
+            f"use https (http is for loopback only), see {BASE_URL_VARIABLE}"
         )
     return url.rstrip("/")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
+def _split(url: str) -> SplitResult | None:
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        return None
     try:
-        return ipaddress.ip_address(host).is_loopback
+        parts = urlsplit(url)
+        _ = parts.port  # parsed when asked for
     except ValueError:
-        return False
+        return None
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +193,28 @@ class TransferOptions:
             raise InputError(f"wait_for is 'validated', 'imported' or None, not {self.wait_for!r}")
         if self.verify not in ("md5", "none"):
             raise InputError(f"verify is 'md5' or 'none', not {self.verify!r}")
-        if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
-            raise InputError(f"timeout is a number of seconds above 0, not {self.timeout!r}")
+        if self.timeout is not None:
+            _check_number("timeout", self.timeout)
 
     @property
     def parts_in_flight(self) -> int:
         """The most parts to send at once."""
         return AUTO_CONCURRENCY if self.concurrency == "auto" else self.concurrency
+
+
+def _check_number(name: str, value: object, *, zero: bool = False) -> None:
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not plain or value < 0 or (value == 0 and not zero):  # type: ignore[operator]
+        raise InputError(
+            f"{name} is a number of at least 0, not {value!r}"
+            if zero
+            else f"{name} is a number above 0, not {value!r}"
+        )
+
+
+def _check_count(name: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise InputError(f"{name} is a whole number of at least 1, not {value!r}")
 
 
 def _check_concurrency(value: object) -> None:

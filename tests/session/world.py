@@ -86,7 +86,7 @@ class Stored:
 class World:
     """Carries out a session's actions, and holds what is promised of it.
 
-    Promises held at every step: no part is in flight twice, no more than `concurrency` are, complete is never asked
+    Held at every step: no part is in flight twice, no more than `concurrency` are, complete is never asked
     with a part missing, it is never stuck, and never asks to be woken at a time that has passed.
     """
 

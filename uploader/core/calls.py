@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from uploader.core.outcomes import SET_CA, Answer, Break, Broken, Response, is_html, retry_after, scrub
+from uploader.core.outcomes import SET_CA, Answer, Break, Broken, Response, is_html, retry_after
+from uploader.core.scrub import scrub, scrub_code
 from uploader.errors import AnswerError, ApiError, AuthError, NotFoundError, UnreachableError, UploaderError
 
 
@@ -74,6 +75,8 @@ def _judge_break(call: Call, broken: Broken, upload_id: str | None) -> CallVerdi
         return Refused(UnreachableError(f"{said}; {SET_CA}", upload_id=upload_id))
     if broken.kind is Break.PROXY:
         return Refused(UnreachableError(f"{said}; check HTTPS_PROXY and NO_PROXY", upload_id=upload_id))
+    if broken.kind is Break.UNUSABLE:
+        return Refused(AnswerError(f"{said}: check SCENARIO_BASE_URL", upload_id=upload_id))
     return Again(UnreachableError(said, upload_id=upload_id))
 
 
@@ -116,4 +119,4 @@ def _fields(response: Response) -> tuple[str, str]:
     source = inner if isinstance(inner, dict) else body
     code = source.get("code") or (inner if isinstance(inner, str) else "")
     message = source.get("message") or source.get("errorMessage") or source.get("reason") or ""
-    return scrub(str(code)), scrub(str(message))
+    return scrub_code(str(code)), scrub(str(message))

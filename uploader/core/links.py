@@ -9,8 +9,11 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from uploader.core.retry import parse_iso_date
 from uploader.errors import AnswerError
+from uploader.hosts import is_host, is_loopback, is_private
 from uploader.models import PresignedUrl, Upload, UploadPart
-from uploader.options import is_loopback
+
+# Stores and proxies refuse request lines far shorter than this.
+_LONGEST_URL = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ def check_links(upload: Upload, count: int, *, loopback: bool) -> dict[int, Link
     """
     numbers = [part.number for part in upload.parts or ()]
     wrong = _miscount(numbers, count)
+    if not wrong and upload.parts_count not in (None, count):
+        wrong = f"it counts {upload.parts_count} parts where {count} were asked for"
     if wrong:
         raise AnswerError(
             f"the service's answer cannot be used: {wrong}; nothing was sent", upload_id=upload.id
@@ -83,18 +88,21 @@ def _check_url(url: PresignedUrl, number: int, upload_id: str, *, loopback: bool
 
 
 def _unsafe(parts: SplitResult | None, *, loopback: bool) -> str:
-    if parts is None or not parts.hostname:
+    host = (parts.hostname if parts else None) or ""
+    if parts is None or not is_host(host):
         return "cannot be read"
     if parts.username is not None or parts.password is not None:
         return "carries a user name"
-    if parts.scheme == "https" or (parts.scheme == "http" and loopback and is_loopback(parts.hostname)):
-        return ""
-    return f"is {parts.scheme or 'nothing'}:, not https:"
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback and is_loopback(host)):
+        return f"is {parts.scheme or 'nothing'}:, not https:"
+    if is_private(host) and not loopback:
+        return "points into a private network"
+    return ""
 
 
 def _split(url: PresignedUrl) -> SplitResult | None:
     text = url.reveal()
-    if not (text.isascii() and text.isprintable()) or " " in text:
+    if len(text) > _LONGEST_URL or not (text.isascii() and text.isprintable()) or " " in text:
         return None
     try:
         parts = urlsplit(text)
@@ -113,10 +121,9 @@ def expiry(part: UploadPart) -> float | None:
 def _stated(value: str | float | None) -> float | None:
     if value is None:
         return None
-    if isinstance(value, str):
-        moment = parse_iso_date(value)
-        return moment if moment is not None else _number(value)
-    return _number(str(value))
+    # As a number first: some read as dates too, of the year 1731 or so.
+    number = _number(str(value))
+    return parse_iso_date(str(value)) if number is None else number
 
 
 def _number(text: str) -> float | None:

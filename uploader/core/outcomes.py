@@ -9,13 +9,13 @@ the sources of MinIO, Ceph (rgw), Garage and SeaweedFS for how each says that a 
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from uploader.core.retry import parse_retry_after
+from uploader.core.storeerror import StoreError
 
 
 class Cause(StrEnum):
@@ -45,6 +45,7 @@ class Break(StrEnum):
     PROXY = "the proxy refused"
     CHANGED = "the file changed"
     UNREADABLE = "the file could not be read"
+    UNUSABLE = "no request can be made of the URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +181,12 @@ def judge_part(answer: Answer, md5: str | None = None) -> PartVerdict:
     """
     if isinstance(answer, Broken):
         return _judge_break(answer)
-    error = StoreError.read(answer)
+    error = StoreError.read(answer.headers, answer.body)
     if error.code:
         return _judge_code(error, answer)
-    return _judge_status(error, answer, md5)
+    if 200 <= answer.status < 300 and not error.found:
+        return _judge_success(answer, md5)
+    return _judge_status(error, answer)
 
 
 def _judge_break(broken: Broken) -> PartVerdict:
@@ -194,49 +197,9 @@ def _judge_break(broken: Broken) -> PartVerdict:
         return Fail(f"{said}; {SET_CA}")
     if broken.kind is Break.PROXY:
         return Fail(f"{said}; check HTTPS_PROXY and NO_PROXY")
+    if broken.kind is Break.UNUSABLE:
+        return Fail(said)
     return Retry(Cause.NETWORK, said)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreError:
-    """A store's error document: `code` is "" where there is none.
-
-    It is read by pattern, not by an XML parser: a body cut short by a reset still tells its code, and
-    entities are never expanded.
-    """
-
-    code: str = ""
-    message: str = ""
-    request_id: str = ""
-
-    @classmethod
-    def read(cls, response: Response) -> StoreError:
-        """The document in an answer's body, if any."""
-        text = response.body.decode("utf-8", "replace")
-        request_id = _element(text, "RequestId") or _request_id(response.headers)
-        if "<Error" not in text:
-            return cls(request_id=request_id)
-        return cls(_element(text, "Code"), _element(text, "Message"), request_id)
-
-    def __str__(self) -> str:
-        said = ": ".join(filter(None, (self.code, scrub(self.message))))
-        return f"{said} (request id {self.request_id})" if self.request_id else said
-
-
-def _element(text: str, name: str) -> str:
-    found = re.search(rf"<{name}>([^<]{{0,2000}})", text)
-    return html.unescape(found.group(1)).strip() if found else ""
-
-
-def _request_id(headers: Mapping[str, str]) -> str:
-    names = ("x-amz-request-id", "x-guploader-uploadid", "x-trans-id", "x-amz-id-2")
-    return next((headers[name][:200] for name in names if headers.get(name)), "")
-
-
-def scrub(text: str) -> str:
-    """`text` without what may be a signature or token: stores echo those they refuse."""
-    text = re.sub(r"[^\s<>\"']*[?&][^\s<>\"']*=[^\s<>\"']*", "[URL removed]", text)
-    return re.sub(r"[A-Za-z0-9+/=_%.~-]{24,}", "[removed]", text)[:500]
 
 
 def _judge_code(error: StoreError, response: Response) -> PartVerdict:
@@ -256,7 +219,7 @@ def _judge_code(error: StoreError, response: Response) -> PartVerdict:
         return Retry(Cause.SERVER, said, retry_after(response))
     if code in _LIMITS:
         return Fail(f"{said}; this is a limit of the store or a fault of this library")
-    return _judge_error_status(error, response)
+    return _judge_status(error, response)
 
 
 def _judge_link(error: StoreError, response: Response) -> NewUrl | None:
@@ -275,41 +238,40 @@ def _judge_link(error: StoreError, response: Response) -> NewUrl | None:
     return None
 
 
-def _judge_status(error: StoreError, response: Response, md5: str | None) -> PartVerdict:
-    if 200 <= response.status < 300:
-        return _judge_success(response, md5)
-    return _judge_error_status(error, response)
-
-
-def _judge_error_status(error: StoreError, response: Response) -> PartVerdict:
+def _judge_status(error: StoreError, response: Response) -> PartVerdict:
     status, said = response.status, _describe(response, error)
-    if status == 407:
-        return Fail(f"{said}: the proxy wants a user name and password; put them into HTTPS_PROXY")
-    if status in (401, 403):
+    if status in (401, 403, 407):
         return _judge_denial(error, response, said)
     if 300 <= status < 400:
-        return NewUrl(
-            Cause.REDIRECTED, f"{said}: the store redirects, which is never followed", advice=LINK_REJECTED
-        )
-    if status == 429 or status == 503:
+        said = f"{said}: the store redirects, which is never followed"
+        return NewUrl(Cause.REDIRECTED, said, advice=LINK_REJECTED)
+    if status in (429, 503):
         return Retry(Cause.THROTTLED, said, retry_after(response), slow_down=True)
-    if status in _TRANSIENT_STATUSES or (status >= 500 and status != 501):
+    if _is_transient(status):
         return Retry(Cause.SERVER, said, retry_after(response))
     if status in (411, 413, 501):
         return Fail(f"{said}; this is a limit of the store or a fault of this library")
-    if 200 <= status < 300:
-        return Retry(Cause.SERVER, said)  # an error document under a 200 is an error
+    if status == 400:
+        # Signing credentials may have died, in the words of a store we do not know: a new URL, once.
+        return NewUrl(Cause.REJECTED, said, advice=LINK_REJECTED)
     return Fail(said)
 
 
+def _is_transient(status: int) -> bool:
+    """Whether a status may change by itself; that of an error document under a 200 too."""
+    return status in _TRANSIENT_STATUSES or 200 <= status < 300 or (status >= 500 and status != 501)
+
+
 def _judge_denial(error: StoreError, response: Response, said: str) -> PartVerdict:
+    if response.status == 407:
+        return Fail(f"{said}: the proxy wants a user name and password; put them into HTTPS_PROXY")
     if not error.code and not error.request_id and is_html(response):
         return Fail(f"{said}: blocked by a proxy or firewall on the way; ask who runs this network")
     return NewUrl(Cause.REJECTED, said, advice=LINK_REJECTED)
 
 
 def _judge_success(response: Response, md5: str | None) -> PartVerdict:
-    etag = response.headers.get("etag")
+    etag = response.headers.get("etag", "").strip().removeprefix("W/").strip('"')
     if not etag:
         # Every store names what it stored; a captive portal's 200 does not.
         return Retry(
@@ -318,29 +280,28 @@ def _judge_success(response: Response, md5: str | None) -> PartVerdict:
             limit=3,
             advice="something other than an object store answers: a captive portal or a proxy",
         )
-    plain = etag.strip().removeprefix("W/").strip('"')
-    if (
-        md5
-        and _MD5_HEX.fullmatch(plain)
-        and not _encrypted(response.headers)
-        and plain.lower() != md5.lower()
-    ):
+    if md5 and _is_md5(etag, response.headers) and etag.lower() != md5.lower():
         return Retry(
             Cause.CORRUPT, "the store received other bytes than were sent", limit=2, advice=CORRUPTED
         )
-    return Done(plain)
+    return Done(etag)
 
 
-def _encrypted(headers: Mapping[str, str]) -> bool:
-    """Whether the store encrypts so that its ETags are 32 hex digits but no MD5 (SSE-KMS, SSE-C)."""
-    kms = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-    return kms or "x-amz-server-side-encryption-customer-algorithm" in headers
+def _is_md5(etag: str, headers: Mapping[str, str]) -> bool:
+    """Whether an ETag is an MD5 sum. Under SSE-KMS and SSE-C it is 32 hex digits too, and none."""
+    if headers.get("x-amz-server-side-encryption", "").startswith("aws:kms"):
+        return False
+    if "x-amz-server-side-encryption-customer-algorithm" in headers:
+        return False
+    return _MD5_HEX.fullmatch(etag) is not None
 
 
 def is_html(response: Response) -> bool:
     """Whether a web page came instead of a service's answer."""
     kind = response.headers.get("content-type", "").lower()
-    return "html" in kind or response.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+    return "html" in kind or response.body.removeprefix(b"\xef\xbb\xbf").lstrip()[:15].lower().startswith(
+        (b"<!doctype html", b"<html")
+    )
 
 
 def _describe(response: Response, error: StoreError | None = None) -> str:

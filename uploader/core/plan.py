@@ -77,32 +77,39 @@ def make_plan(file_size: int, part_size: int | None = None, limits: Limits | Non
     limits = limits or Limits()
     if file_size < 1:
         raise InputError("the file is empty: there is nothing to upload")
-    if file_size > limits.max_file:
-        raise InputError(f"the file has {file_size:,} bytes: the service takes at most {limits.max_file:,}")
+    most = min(limits.max_file, limits.max_part * limits.max_parts)
+    if file_size > most:
+        raise InputError(f"the file has {file_size:,} bytes: the service takes at most {most:,}")
     if part_size is None:
-        return Plan(file_size, min(_default_part_size(file_size), limits.max_part))
+        return Plan(file_size, _default_part_size(file_size, limits))
     _check(file_size, part_size, limits)
     return Plan(file_size, part_size)
 
 
-def _default_part_size(file_size: int) -> int:
-    per_part = -(-file_size // TARGET_PARTS)
-    return max(DEFAULT_PART_SIZE, -(-per_part // MiB) * MiB)
+def _default_part_size(file_size: int, limits: Limits) -> int:
+    size = max(DEFAULT_PART_SIZE, limits.min_part, -(-file_size // min(TARGET_PARTS, limits.max_parts)))
+    return min(-(-size // MiB) * MiB, limits.max_part)
 
 
 def _check(file_size: int, part_size: int, limits: Limits) -> None:
-    if part_size < 1:
-        raise InputError(f"a part size of {part_size} bytes makes no sense")
+    if type(part_size) is not int:
+        raise InputError(f"a part size is a whole number of bytes, not {part_size!r}")
     if part_size > limits.max_part:
         raise InputError(f"a part has at most {limits.max_part:,} bytes, not {part_size:,}")
-    if part_size < limits.min_part and file_size > part_size:
-        raise InputError(
-            f"a part size of {part_size:,} bytes: all parts but the last have at least {limits.min_part:,}"
-        )
-    count = -(-file_size // part_size)
-    if count > limits.max_parts:
-        least = -(-file_size // limits.max_parts)
-        raise InputError(
-            f"{part_size:,} bytes a part would make {count:,} parts: {limits.max_parts:,} are the most, "
-            f"so use at least {-(-least // MiB)} MiB"
-        )
+    count = -(-file_size // max(part_size, 1))
+    if part_size < 1 or (count > 1 and part_size < limits.min_part):
+        wrong = f"all parts but the last have at least {limits.min_part:,}"
+    elif count > limits.max_parts:
+        wrong = f"it would make {count:,} parts and {limits.max_parts:,} are the most"
+    else:
+        return
+    least = _least_part_size(file_size, limits)
+    raise InputError(
+        f"a part size of {part_size:,} bytes is too small: {wrong}; use at least {least // MiB} MiB"
+    )
+
+
+def _least_part_size(file_size: int, limits: Limits) -> int:
+    """The smallest whole number of MiB that breaks no limit as a part size, in bytes."""
+    per_part = max(limits.min_part, -(-file_size // limits.max_parts))
+    return -(-per_part // MiB) * MiB

@@ -65,11 +65,8 @@ def parse_iso_date(value: str) -> float | None:
         return None
 
 
-def _epoch(moment: datetime) -> float | None:
-    try:
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (OverflowError, ValueError):
-        return None
+def _epoch(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class RetryBudget:

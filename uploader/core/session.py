@@ -356,4 +356,6 @@ class UploadSession(Session):
 
 def _may_have_worked(error: UploaderError) -> bool:
     """Whether a complete call that ended so may have been carried out: answer lost, or it was a repeat."""
-    return isinstance(error, UnreachableError) or (isinstance(error, ApiError) and error.status in (400, 409))
+    if isinstance(error, ApiError):
+        return error.status in (400, 409) or error.status >= 500
+    return isinstance(error, UnreachableError)

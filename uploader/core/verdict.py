@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uploader.core.retry import Random
+from uploader.core.scrub import scrub
 from uploader.errors import UploadFailedError
 from uploader.models import Status, Upload
 from uploader.options import RetryPolicy, WaitFor
@@ -21,7 +22,7 @@ def is_decided(upload: Upload, wait_for: WaitFor | None) -> bool:
         UploadFailedError: the service's status is `failed`.
     """
     if upload.status == Status.FAILED:
-        reason = upload.error_message or "the service gave no reason"
+        reason = scrub(upload.error_message or "") or "the service gave no reason"
         raise UploadFailedError(f"the service rejected the upload: {reason}", upload_id=upload.id)
     if wait_for is None:
         return True
@@ -39,7 +40,7 @@ class Poller:
         self._random = random
 
     def next_wait(self) -> float:
-        """Seconds until the next look: the interval ± 20%."""
-        wait = self._interval * (0.8 + 0.4 * self._random())
+        """Seconds until the next look: the interval, give or take a fifth, but never above the cap."""
+        wait = min(self._cap, self._interval * (0.8 + 0.4 * self._random()))
         self._interval = min(self._cap, self._interval * _GROWTH)
         return wait

@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx
 
-from uploader.core.outcomes import Answer, Break, Broken, Response, scrub
+from uploader.core.outcomes import Answer, Break, Broken, Response
+from uploader.core.scrub import scrub
 
 # Longer than any pause between two parts or two polls. A connection the server closed meanwhile is noticed
 # before it is reused.
@@ -68,8 +69,47 @@ class Scope:
                 self._open.discard(connection)
 
 
+# Exact `bytes` of this size cost the least CPU: smaller ones mean more calls, larger ones page faults, and
+# h11 copies memoryviews. Measured in benchmarks/README.md.
+BLOCK = 256 * 1024
+
+
+class Pace:
+    """How large the blocks are that a connection is given, by how fast it takes them.
+
+    Over TLS the write timeout spans a whole block (CPython's SSLSocket.send sets one deadline for all of it),
+    so on a slow link a block must be small, or it is taken for a stall. A connection starts with small
+    blocks, until more was sent than the kernel takes ahead of the link; only then does the time a block takes
+    tell the link's speed.
+
+    Attributes:
+        block: bytes of the next block.
+    """
+
+    LEAST = 32 * 1024
+    RAMP = 512 * 1024
+
+    def __init__(self) -> None:
+        self.block = self.LEAST
+        self._sent = 0
+
+    def took(self, size: int, seconds: float, stall: float) -> None:
+        """A block of `size` bytes took `seconds` to send, where `stall` seconds would have been too long."""
+        self._sent += size
+        if self._sent < self.RAMP:
+            return
+        if seconds < stall / 100:
+            self.block = min(self.block * 2, BLOCK)
+        elif seconds > stall / 10:
+            self.block = max(self.block // 2, self.LEAST)
+
+
 class Connection:
-    """One HTTP/1.1 connection, opened when first used, and again after it broke. For one thread at a time."""
+    """One HTTP/1.1 connection, opened when first used, and again after it broke. For one thread at a time.
+
+    Attributes:
+        pace: what is known of its speed.
+    """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         # httpx takes proxies from HTTPS_PROXY and the like. It follows no redirect and reads no netrc unless
@@ -78,11 +118,14 @@ class Connection:
             verify=context,
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE),
         )
+        self.pace = Pace()
         self._scope: Scope | None = None
         self._socket: socket.socket | None = None
 
     def ask(self, request: httpx.Request, scope: Scope, *, body_limit: int = ERROR_BODY) -> Answer:
-        """Send `request` and read at most `body_limit` bytes of the answer, or say how it broke.
+        """Send `request` and read the answer's body, or say how it broke.
+
+        At most `body_limit` bytes are read, and of an error's body at most 64 KiB.
 
         Only what is in `request` is sent: no cookie, credential or default header of a client's. Exceptions
         of the request's own body stream pass through.
@@ -96,11 +139,13 @@ class Connection:
             return Broken(Break.RESET, "stopped")
         except httpx.TransportError as error:
             return classify(error)
+        except (httpx.InvalidURL, UnicodeError):
+            return Broken(Break.UNUSABLE)  # without its message, which may show the URL
 
     def _ask(self, request: httpx.Request, body_limit: int) -> Response:
         response = self._client.send(request, stream=True)
         try:
-            body = _read(response, body_limit)
+            body = _read(response, body_limit if response.is_success else ERROR_BODY)
         finally:
             response.close()  # with part of the body unread this also closes the connection
             self._client.cookies.clear()

@@ -14,15 +14,11 @@ from uploader.core.links import signed_headers
 from uploader.core.outcomes import Answer, Break, Broken
 from uploader.core.plan import Part
 from uploader.errors import SourceChangedError
-from uploader.io.connections import Connections, Scope
+from uploader.io.connections import Connections, Pace, Scope
 from uploader.io.source import Source
 from uploader.models import PresignedUrl
 from uploader.options import Timeouts
 from uploader.version import __version__
-
-# Exact `bytes` of this size cost the least CPU: smaller ones mean more calls, larger ones page faults, and
-# h11 copies memoryviews.
-BLOCK = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +62,11 @@ class PartBody(httpx.SyncByteStream):
     The file is checked before the first block and after the last, so no part is ever of two versions of it.
     """
 
-    def __init__(self, task: PartTask, scope: Scope, meter: Meter) -> None:
+    def __init__(self, task: PartTask, scope: Scope, meter: Meter, pace: Pace) -> None:
         self._task = task
         self._scope = scope
         self._meter = meter
+        self._pace = pace
         self._hash = hashlib.md5(usedforsecurity=False) if task.md5 else None
         self._whole = False
 
@@ -86,15 +83,17 @@ class PartBody(httpx.SyncByteStream):
                 left = part.length
                 while left:
                     self._scope.check()
-                    block = file.read(min(BLOCK, left))
+                    block = file.read(min(self._pace.block, left))
                     if not block:
                         source.recheck(file)
                         raise SourceChangedError(f"{source.path.name} ended early")
                     if self._hash:
                         self._hash.update(block)
+                    began = time.monotonic()
                     yield block
                     left -= len(block)
                     self._meter.sent += len(block)
+                    self._pace.took(len(block), time.monotonic() - began, self._task.timeouts.stall)
                 source.recheck(file)
         except OSError as error:
             raise UnreadableError(error.strerror or str(error)) from None
@@ -104,10 +103,12 @@ class PartBody(httpx.SyncByteStream):
 def put(task: PartTask, connections: Connections, scope: Scope, meter: Meter) -> PartResult:
     """Make one attempt at sending a part."""
     started = time.monotonic()
-    body = PartBody(task, scope, meter)
     with connections.lend() as connection:
+        body = PartBody(task, scope, meter, connection.pace)
         try:
             answer = connection.ask(_request(task, body), scope)
+        except httpx.InvalidURL:
+            answer = Broken(Break.UNUSABLE)
         except SourceChangedError as error:
             answer = Broken(Break.CHANGED, str(error))
         except UnreadableError as error:

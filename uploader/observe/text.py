@@ -11,7 +11,7 @@ def printable(text: str) -> str:
 def human_size(size: float) -> str:
     """A number of bytes as people read it, in powers of 1024."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
+        if abs(size) < 1023.95:  # what rounds up to 1024.0 is shown in the next unit
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"

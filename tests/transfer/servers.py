@@ -1,0 +1,92 @@
+"""Servers on raw sockets, for what no well-behaved one would do."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def answering(
+    *answers: bytes | Callable[[str], bytes], tls: ssl.SSLContext | None = None, pace: float | None = None
+) -> Iterator[str]:
+    """A server that gives each request the next answer, and the last one for ever. Yields its origin.
+
+    Args:
+        answers: what to say; a function is given the origin.
+        tls: speak TLS with this.
+        pace: bytes per second at which bodies are read.
+    """
+    queue = list(answers)
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            with (
+                suppress(OSError),
+                _secured(peer, tls) as peer,
+            ):  # a client may leave when it has heard enough
+                peer.settimeout(5)
+                _read_request(peer, pace)
+                answer = queue.pop(0) if len(queue) > 1 else queue[0]
+                peer.sendall(answer if isinstance(answer, bytes) else answer(origin))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        if pace:
+            # The segments of a real link: with loopback's, of 64 KiB, kernel buffers would hold megabytes.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        origin = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield origin
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def _secured(peer: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
+    return tls.wrap_socket(peer, server_side=True) if tls else peer
+
+
+def _read_request(peer: socket.socket, pace: float | None) -> None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = peer.recv(65536)
+        if not more:
+            raise ConnectionError("the client left")
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    lengths = [
+        line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
+    ]
+    left = int(lengths[0]) - len(body) if lengths else 0
+    while left > 0:
+        got = len(peer.recv(16 * 1024))
+        if not got:
+            raise ConnectionError("the client left")
+        left -= got
+        if pace:
+            time.sleep(got / pace)  # this is the link's speed, not a wait for something
+
+
+def http(body: bytes | str, status: str = "200 OK", headers: str = "") -> bytes:
+    body = body.encode() if isinstance(body, str) else body
+    return (
+        f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        + body
+    )
+
+
+def created(origin: str) -> bytes:
+    part = {"number": 1, "url": f"{origin}/p?X-Sig=secret"}
+    return http(json.dumps({"upload": {"id": "up1", "status": "pending", "parts": [part]}}))

@@ -1,0 +1,153 @@
+"""Servers that answer as no service should: whatever they do, it is an error of ours, and bounded."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.transfer.conftest import QUICK, MiB
+from tests.transfer.servers import answering, created, http
+from uploader import AnswerError, PartError, RetryPolicy, Timeouts, UnreachableError, Uploader
+from uploader.core.outcomes import Break
+from uploader.io.connections import ERROR_BODY, Connection, Scope, classify
+
+FEW = RetryPolicy(attempts=2, first_attempts=2, base=0.0, cap=0.0)
+
+
+def uploader(origin: str, policy: RetryPolicy = FEW) -> Uploader:
+    timeouts = Timeouts(connect=2, stall=2, answer=2, api=2)
+    return Uploader(base_url=f"{origin}/v1", api_key="k", api_secret="s", retry=policy, timeouts=timeouts)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (http("<html>welcome</html>"), "SCENARIO_BASE_URL"),
+        (http(""), "SCENARIO_BASE_URL"),
+        (http("[]"), "SCENARIO_BASE_URL"),
+        (http('{"upload": null}'), "cannot be used"),
+        (http('{"upload": {"id": 7, "status": []}}'), "id .*status"),
+        (http("[" * 100_000), "SCENARIO_BASE_URL"),
+        (http('{"upload": {"id": "u", "status": "pending", "parts": []}}'), "carries no parts"),
+        (http('{"upload": {"id": "u", "status": "pending", "parts": [{"number": 1.5}]}}'), "number"),
+        (
+            http(
+                '{"upload": {"id": "u", "status": "pending", "parts": [{"number": 1, "url": "file:///etc"}]}}'
+            ),
+            "part 1",
+        ),
+        (http("moved", "302 Found", "Location: https://elsewhere.example/\r\n"), "redirect"),
+    ],
+)
+def test_a_create_answer_that_is_none_is_refused(answer: bytes, said: str, glb: Path) -> None:
+    with (
+        answering(answer) as origin,
+        uploader(origin) as up,
+        pytest.raises(AnswerError, match=said) as caught,
+    ):
+        up.upload(glb, part_size=32 * MiB, progress=False)
+    assert caught.value.nothing_sent
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000,
+    ],
+)
+def test_an_api_that_does_not_speak_http_is_unreachable(answer: bytes, glb: Path) -> None:
+    with answering(answer) as origin, uploader(origin) as up, pytest.raises(UnreachableError):
+        up.upload(glb, progress=False)
+
+
+def test_an_answer_about_another_upload_is_refused() -> None:
+    other = http('{"upload": {"id": "other", "status": "validated"}}')
+    with (
+        answering(other) as origin,
+        uploader(origin) as up,
+        pytest.raises(AnswerError, match="another upload"),
+    ):
+        up.wait("mine", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (http("", "200 OK"), "without an ETag"),
+        (http("<Error><Code>SlowDown</Code>", "503 Slow", "Retry-After: -1\r\n"), "SlowDown"),
+        (
+            b"HTTP/1.1 500 Oops\r\nContent-Length: 9999\r\n\r\n<Error><Code>InternalError</Code>",
+            "InternalError",
+        ),
+        (http(b"x" * 5_000_000, "404 Bad"), "404"),
+        (http("Signature=abcdef" * 10 + " ?X-Amz-Signature=deadbeef", "404 Bad"), "404"),
+    ],
+)
+def test_a_store_that_answers_oddly_ends_in_a_part_error(answer: bytes, said: str, glb: Path) -> None:
+    policy = RetryPolicy(attempts=3, base=0.0, cap=0.0)
+    with (
+        answering(created, answer) as origin,
+        uploader(origin, policy) as up,
+        pytest.raises(PartError, match=said) as caught,
+    ):
+        up.upload(glb, part_size=32 * MiB, progress=False, verify="none")
+    assert "deadbeef" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_error_body_is_read_only_so_far() -> None:
+    connection = Connection(ssl.create_default_context())
+    with answering(http(b"x" * 5_000_000, "400 Bad")) as origin:
+        answer = connection.ask(httpx.Request("GET", origin), Scope())
+    connection.close()
+    assert len(getattr(answer, "body", b"")) == ERROR_BODY
+
+
+def test_a_cancelled_scope_sends_nothing() -> None:
+    scope, connection = Scope(), Connection(ssl.create_default_context())
+    scope.cancel()
+    answer = connection.ask(httpx.Request("GET", "http://127.0.0.1:9/"), scope)
+    connection.close()
+    assert getattr(answer, "detail", "") == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (httpx.WriteTimeout(""), Break.STALL),
+        (httpx.ReadTimeout(""), Break.SILENCE),
+        (httpx.ConnectTimeout(""), Break.CONNECT),
+        (httpx.ConnectError(""), Break.CONNECT),
+        (httpx.ProxyError("407 Proxy Authentication Required"), Break.PROXY),
+        (httpx.ProxyError("502 Bad Gateway"), Break.CONNECT),
+        (httpx.RemoteProtocolError(""), Break.RESET),
+        (httpx.ReadError(""), Break.RESET),
+        (httpx.UnsupportedProtocol(""), Break.RESET),
+    ],
+)
+def test_every_way_to_break_has_a_name(error: httpx.TransportError, kind: Break) -> None:
+    assert classify(error).kind is kind
+
+
+def test_every_transport_error_of_httpx_is_classified() -> None:
+    def tree(cls: type[Exception]) -> Iterator[type[Exception]]:
+        yield cls
+        for sub in cls.__subclasses__():
+            yield from tree(sub)
+
+    for cls in tree(httpx.TransportError):
+        assert classify(cls("")).kind in Break
+
+
+def test_connections_lent_while_it_is_closed_are_closed_when_they_come_back(glb: Path) -> None:
+    up = uploader("http://127.0.0.1:9", QUICK)
+    with up._api_connections.lend():
+        up.close()
+    assert not up._api_connections._idle

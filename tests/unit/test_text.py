@@ -1,0 +1,58 @@
+"""What others wrote reaches a terminal escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uploader.observe.text import human_size, printable
+
+
+@pytest.mark.parametrize(
+    ("hostile", "escaped"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("safe\rfake", "safe\\rfake"),
+        ("a\nb\tc\x00", "a\\nb\\tc\\x00"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("a\u2066b\u2069\u200f", "a\\u2066b\\u2069\\u200f"),
+        ("a\u200bb", "a\\u200bb"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\ud800", "\\ud800"),
+    ],
+    ids=["ansi", "osc", "cr", "controls", "bidi override", "bidi isolate", "zero width", "c1", "surrogate"],
+)
+def test_control_bidi_and_invisible_characters_are_escaped(hostile: str, escaped: str) -> None:
+    assert printable(hostile) == escaped
+
+
+@pytest.mark.parametrize("text", ["", "plain text", "Grüße, 世界 🎉", "back\\slash"])
+def test_what_can_be_printed_is_left_alone(text: str) -> None:
+    assert printable(text) == text
+
+
+@given(st.text(st.characters()))
+def test_nothing_that_moves_the_cursor_or_hides_is_left(text: str) -> None:
+    said = printable(text)
+    assert not {unicodedata.category(c) for c in said} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    said.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (5 * 1024**2, "5.0 MiB"),
+        (5 * 1024**3, "5.0 GiB"),
+        (5 * 10**12, "4.5 TiB"),
+        (2000 * 1024**4, "2000.0 TiB"),
+    ],
+)
+def test_sizes_are_in_powers_of_1024(size: int, text: str) -> None:
+    assert human_size(size) == text

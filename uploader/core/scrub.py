@@ -1,0 +1,31 @@
+"""Foreign text made fit for a message: servers echo the URLs, signatures and tokens they refuse."""
+
+from __future__ import annotations
+
+import re
+
+# More of a server's text than this helps nobody, and would only take time.
+_LONGEST = 500
+
+_WORDS = re.compile(r"([\s<>\"'()\[\]{},;]+)")
+_TOKEN = re.compile(r"[A-Za-z0-9+/=_%~-]{24,}")
+_CODE = re.compile(r"[A-Za-z][A-Za-z_.-]{0,63}[0-9]{0,3}")
+
+
+def scrub(text: str) -> str:
+    """`text` cut to 500 characters, without URL queries and without what may be a signature or token.
+
+    Its time is linear in what it keeps, whatever the text.
+    """
+    return "".join(map(_scrub_word, _WORDS.split(text[:_LONGEST])))
+
+
+def _scrub_word(word: str) -> str:
+    if "=" in word and ("?" in word or "&" in word):
+        return "[URL removed]"
+    return _TOKEN.sub("[removed]", word)
+
+
+def scrub_code(text: str) -> str:
+    """An error code as it is, if it is a word such as `PartsCountExceeded`; anything else scrubbed."""
+    return text if _CODE.fullmatch(text) else scrub(text)

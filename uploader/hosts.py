@@ -1,0 +1,40 @@
+"""Host names and addresses: which are this machine's, which are private, which are none at all."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+
+def is_host(host: str) -> bool:
+    """Whether `host` is an IP address, or a name the DNS could know (RFC 1123, and underscores)."""
+    if _address(host) is not None:
+        return True
+    labels = host.removesuffix(".").split(".")
+    # A last label of digits would make it an IPv4 address, which it is not.
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host.lower().removesuffix(".") == "localhost":
+        return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is an address that is not of the public Internet. Names are not looked up."""
+    address = _address(host)
+    return is_loopback(host) or (address is not None and not address.is_global)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
