@@ -119,3 +119,12 @@ def test_help_imports_neither_the_service_nor_a_progress_bar() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["serve", "demo"])
+def test_without_the_extra_the_service_says_what_to_install(name: str) -> None:
+    absent = "sys.modules['starlette'] = None"
+    code = f"import sys; {absent}; from uploader.cli import main; sys.exit(main(['{name}']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'scenario-uploader[local]'" in done.stderr

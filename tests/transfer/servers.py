@@ -13,7 +13,10 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def answering(
-    *answers: bytes | Callable[[str], bytes], tls: ssl.SSLContext | None = None, pace: float | None = None
+    *answers: bytes | Callable[[str], bytes],
+    tls: ssl.SSLContext | None = None,
+    pace: float | None = None,
+    heard: list[bytes] | None = None,
 ) -> Iterator[str]:
     """A server that gives each request the next answer, and the last one for ever. Yields its origin.
 
@@ -21,6 +24,7 @@ def answering(
         answers: what to say; a function is given the origin.
         tls: speak TLS with this.
         pace: bytes per second at which bodies are read.
+        heard: gets the head of every request.
     """
     queue = list(answers)
 
@@ -35,7 +39,9 @@ def answering(
                 _secured(peer, tls) as peer,
             ):  # a client may leave when it has heard enough
                 peer.settimeout(5)
-                _read_request(peer, pace)
+                head = _read_request(peer, pace)
+                if heard is not None:
+                    heard.append(head)
                 answer = queue.pop(0) if len(queue) > 1 else queue[0]
                 peer.sendall(answer if isinstance(answer, bytes) else answer(origin))
 
@@ -58,7 +64,7 @@ def _secured(peer: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
     return tls.wrap_socket(peer, server_side=True) if tls else peer
 
 
-def _read_request(peer: socket.socket, pace: float | None) -> None:
+def _read_request(peer: socket.socket, pace: float | None) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
         more = peer.recv(65536)
@@ -77,6 +83,7 @@ def _read_request(peer: socket.socket, pace: float | None) -> None:
         left -= got
         if pace:
             time.sleep(got / pace)  # this is the link's speed, not a wait for something
+    return head
 
 
 def http(body: bytes | str, status: str = "200 OK", headers: str = "") -> bytes:
