@@ -253,14 +253,15 @@ class UploadSession(Session):
         self._tell_retry(flight.number, retry.cause, retry.detail, delay)
 
     def _renew_url(self, flight: Flight, refusal: NewUrl) -> None:
-        self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
         if flight.held.generation != self._parts.held(flight.number).generation:
             self._parts.ready_again([flight.number])  # a newer link came meanwhile: try that
+            self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
             return
         ran_out = refusal.cause is Cause.EXPIRED and flight.started - flight.held.granted > FRESH
         if not ran_out:
             self._strike(flight.number, refusal)
         self._parts.block(flight.number, required=True)
+        self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
 
     def _strike(self, number: int, verdict: Retry | NewUrl) -> None:
         """Count a cause that is final when it strikes the same part too often."""
