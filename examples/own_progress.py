@@ -6,7 +6,7 @@ python examples/own_progress.py scene.glb
 import sys
 
 import uploader
-from uploader.core import events
+from uploader import events
 
 
 def show(event: events.Event) -> None:

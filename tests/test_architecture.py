@@ -26,11 +26,11 @@ MAY_IMPORT = {
     "observe": {"core", "errors", "models"},
     "local": set(),
     "client": {"io", "core", "observe", "hosts", "media", "errors", "models", "options"},
-    "aio": {"client", "core", "observe", "models", "options"},
+    "aio": {"client", "core", "observe", "errors", "models", "options"},
     "demo": {"local", "client", "core", "io", "observe", "media", "errors", "models"},
     "cli": {"client", "demo", "local", "observe", "options", "version"},
     "__main__": {"cli"},
-    "__init__": {"aio", "client", "errors", "models", "options", "version"},
+    "__init__": {"aio", "client", "core", "errors", "models", "options", "version"},
 }
 
 # The core decides and does nothing.

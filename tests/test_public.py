@@ -20,7 +20,7 @@ def test_exported_names_are_pinned() -> None:
         for name, value in vars(uploader).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert public | {"__version__"} == set(uploader.__all__)
+    assert public | {"__version__", "events"} == set(uploader.__all__)
     assert set(uploader.__all__) == {
         "AnswerError",
         "ApiError",
@@ -31,6 +31,7 @@ def test_exported_names_are_pinned() -> None:
         "InputError",
         "Job",
         "Kind",
+        "NotCompletedError",
         "NotFoundError",
         "PartError",
         "RetryPolicy",
@@ -40,6 +41,7 @@ def test_exported_names_are_pinned() -> None:
         "Timeouts",
         "UnreachableError",
         "UploadCancelledError",
+        "UploadConflictError",
         "UploadFailedError",
         "UploadOptions",
         "UploadResult",
@@ -47,6 +49,7 @@ def test_exported_names_are_pinned() -> None:
         "Uploader",
         "UploaderError",
         "__version__",
+        "events",
         "upload",
     }
 

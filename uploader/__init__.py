@@ -6,18 +6,21 @@ result = uploader.upload("model.safetensors", kind="model")
 
 from uploader.aio import AsyncUploader
 from uploader.client import Job, Uploader, upload
+from uploader.core import events
 from uploader.errors import (
     AnswerError,
     ApiError,
     AuthError,
     CredentialsError,
     InputError,
+    NotCompletedError,
     NotFoundError,
     PartError,
     SourceChangedError,
     SourceError,
     UnreachableError,
     UploadCancelledError,
+    UploadConflictError,
     UploaderError,
     UploadFailedError,
     UploadTimeoutError,
@@ -36,6 +39,7 @@ __all__ = [
     "InputError",
     "Job",
     "Kind",
+    "NotCompletedError",
     "NotFoundError",
     "PartError",
     "RetryPolicy",
@@ -45,6 +49,7 @@ __all__ = [
     "Timeouts",
     "UnreachableError",
     "UploadCancelledError",
+    "UploadConflictError",
     "UploadFailedError",
     "UploadOptions",
     "UploadResult",
@@ -52,5 +57,6 @@ __all__ = [
     "Uploader",
     "UploaderError",
     "__version__",
+    "events",
     "upload",
 ]

@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from uploader.client import Uploader, UploaderSettings
-from uploader.core.events import Event
+from uploader.core.events import Event, Listener
+from uploader.errors import UploadCancelledError
 from uploader.models import UploadResult
-from uploader.observe import Listener, Progress
+from uploader.observe import ProgressOption
 from uploader.options import UploadOptions, WaitFor
 
 T = TypeVar("T")
@@ -37,12 +38,12 @@ class AsyncUploader:
         self,
         path: str | os.PathLike[str],
         *,
-        progress: Progress = None,
+        progress: ProgressOption = None,
         **options: Unpack[UploadOptions],
     ) -> UploadResult:
         """See `Uploader.upload`."""
 
-        def work(listener: Progress, cancelled: threading.Event) -> UploadResult:
+        def work(listener: ProgressOption, cancelled: threading.Event) -> UploadResult:
             job = self._uploader.prepare(path, **options)
             return self._uploader.run(job, progress=listener, cancelled=cancelled)
 
@@ -54,11 +55,11 @@ class AsyncUploader:
         *,
         wait_for: WaitFor = "validated",
         timeout: float | None = None,
-        progress: Progress = None,
+        progress: ProgressOption = None,
     ) -> UploadResult:
         """See `Uploader.wait`."""
 
-        def work(listener: Progress, cancelled: threading.Event) -> UploadResult:
+        def work(listener: ProgressOption, cancelled: threading.Event) -> UploadResult:
             return self._uploader.wait(
                 upload_id, wait_for=wait_for, timeout=timeout, progress=listener, cancelled=cancelled
             )
@@ -78,19 +79,26 @@ class AsyncUploader:
         await self.aclose()
 
 
-async def _in_thread(work: Callable[[Progress, threading.Event], T], progress: Progress) -> T:
+async def _in_thread(work: Callable[[ProgressOption, threading.Event], T], progress: ProgressOption) -> T:
     loop = asyncio.get_running_loop()
     cancelled = threading.Event()
-    listener = _in_loop(loop, progress) if callable(progress) else progress
+    relay = _Relay(loop, progress, cancelled) if callable(progress) else None
     # A pool for this call alone: the loop's own keeps idle threads, and a long upload would hold one of its
     # few.
     with ThreadPoolExecutor(1, thread_name_prefix="uploader") as pool:
-        future = loop.run_in_executor(pool, work, listener, cancelled)
+        future = loop.run_in_executor(pool, work, relay or progress, cancelled)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             cancelled.set()
             await _ended(future)
+            raise
+        except GeneratorExit:
+            cancelled.set()
+            raise
+        except UploadCancelledError:
+            if relay is not None and relay.error is not None:
+                raise relay.error from None
             raise
 
 
@@ -104,8 +112,25 @@ async def _ended(future: asyncio.Future[Any]) -> None:
     future.exception()  # its UploadCancelledError was asked for
 
 
-def _in_loop(loop: asyncio.AbstractEventLoop, listener: Listener) -> Listener:
-    def forward(event: Event) -> None:
-        loop.call_soon_threadsafe(listener, event)
+class _Relay:
+    """Hands events to a listener in the loop's thread; when that raises, the transfer is cancelled."""
 
-    return forward
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, listener: Listener, cancelled: threading.Event
+    ) -> None:
+        self.error: Exception | None = None
+        self._loop = loop
+        self._listener = listener
+        self._cancelled = cancelled
+
+    def __call__(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self._tell, event)
+
+    def _tell(self, event: Event) -> None:
+        if self.error is not None:
+            return
+        try:
+            self._listener(event)
+        except Exception as error:  # noqa: BLE001 - it is raised where the upload is awaited
+            self.error = error
+            self._cancelled.set()

@@ -7,11 +7,13 @@ With `--json` stdout carries one JSON object; everything else goes to stderr.
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +21,7 @@ import click
 
 from uploader.client import Uploader
 from uploader.observe.report import DONE, FAILED, INTERRUPTED, USAGE, Report, error_fields, print_json, say
-from uploader.options import Concurrency, UploadOptions, WaitFor
+from uploader.options import JWT_VARIABLE, Concurrency, UploadOptions, WaitFor
 from uploader.version import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,6 +50,9 @@ def concurrency(text: str) -> Concurrency:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with `arguments`; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's encoding
     try:
         return int(cli.main(list(arguments), prog_name="uploader", standalone_mode=False) or DONE)
     except click.ClickException as error:
@@ -81,7 +86,7 @@ def _shared(command: F) -> F:
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Show nothing but errors."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Give up after this long."),
+        click.option("--timeout", type=float, metavar="SECONDS", help="Give up on a file after this long."),
         click.option("--project-id", help="The project that owns the upload."),
     ):
         command = option(command)
@@ -192,15 +197,24 @@ def serve(
         serving = local.serve(directory, host=host, port=port, ttl=ttl, resign=not no_resign, faults=faults)
         with serving as service:
             click.echo(f"# serving {service.base_url}; use it with")
-            for name, value in service.environment.items():
-                click.echo(f"export {name}={value}")
+            for line in _environment_lines(service.environment):
+                click.echo(line)
             sys.stdout.flush()
             while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
                 pass
     except (ValueError, OSError) as error:
-        say(str(error))
+        say(error.strerror or str(error) if isinstance(error, OSError) else str(error))
         return USAGE
     return DONE
+
+
+def _environment_lines(environment: Mapping[str, str]) -> Iterator[str]:
+    """What to type into this system's shell."""
+    windows = sys.platform == "win32"
+    for name, value in environment.items():
+        yield f'$env:{name}="{value}"' if windows else f"export {name}={value}"
+    if os.environ.get(JWT_VARIABLE):  # it would win
+        yield f"Remove-Item Env:{JWT_VARIABLE}" if windows else f"unset {JWT_VARIABLE}"
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import ssl
 import threading
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from uploader.core.events import Listener
 from uploader.core.plan import Plan, make_plan
 from uploader.core.retry import RetryBudget
 from uploader.core.session import UploadSession
@@ -23,11 +25,11 @@ from uploader.errors import InputError
 from uploader.hosts import is_loopback
 from uploader.io.api import Api
 from uploader.io.connections import Connections
-from uploader.io.engine import Cargo, Listener, Run
+from uploader.io.engine import Cargo, Run
 from uploader.io.source import Source
 from uploader.media import parse_content_type, parse_kind
 from uploader.models import AssetOptions, CreateRequest, Kind, UploadResult
-from uploader.observe import Progress, listening
+from uploader.observe import ProgressOption, listening
 from uploader.options import (
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
@@ -101,6 +103,8 @@ class Uploader:
         self._credentials = Credentials.find(os.environ, api_key, api_secret, jwt)
         self.base_url = check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
         self.project_id = project_id
+        if project_id is not None and not project_id.isprintable():
+            raise InputError(f"{project_id!r} is no project id")
         self._retry = retry or RetryPolicy()
         self._timeouts = timeouts or Timeouts()
         self._budget = RetryBudget(self._retry.budget, self._retry.budget_rate)
@@ -121,7 +125,7 @@ class Uploader:
         self,
         path: str | os.PathLike[str],
         *,
-        progress: Progress = None,
+        progress: ProgressOption = None,
         **options: Unpack[UploadOptions],
     ) -> UploadResult:
         """Upload one file and wait for the service's verdict.
@@ -147,13 +151,16 @@ class Uploader:
         """
         transfer, asset = _split_options(options)
         source = Source.find(path)
-        kind = parse_kind(options.get("kind"), source.path.name)
+        # Of a symbolic link its own name counts, not the target's: model caches link to files without
+        # extensions.
+        name = os.path.basename(os.fspath(path)) or source.path.name
+        kind = parse_kind(options.get("kind"), name)
         if asset is not None and kind is Kind.MODEL:
             raise InputError("asset options are for kinds that become an asset, not for kind model")
         plan = make_plan(source.size, transfer.part_size)
         request = CreateRequest(
-            file_name=os.path.basename(os.fspath(path)) or source.path.name,
-            content_type=parse_content_type(options.get("content_type"), source.path.name),
+            file_name=name,
+            content_type=parse_content_type(options.get("content_type"), name),
             file_size=source.size,
             kind=kind,
             parts=plan.count,
@@ -162,7 +169,7 @@ class Uploader:
         return Job(Cargo(source, request, transfer.verify), plan, transfer)
 
     def run(
-        self, job: Job, *, progress: Progress = None, cancelled: threading.Event | None = None
+        self, job: Job, *, progress: ProgressOption = None, cancelled: threading.Event | None = None
     ) -> UploadResult:
         """Upload what was prepared.
 
@@ -194,7 +201,7 @@ class Uploader:
         *,
         wait_for: WaitFor = "validated",
         timeout: float | None = None,
-        progress: Progress = None,
+        progress: ProgressOption = None,
         cancelled: threading.Event | None = None,
     ) -> UploadResult:
         """Wait for the service's verdict on an upload that is all there.
@@ -212,8 +219,10 @@ class Uploader:
             UploaderError: it could not be found out.
         """
         options = TransferOptions(wait_for=wait_for, timeout=timeout)
-        if not upload_id or wait_for is None:
-            raise InputError("wait needs an upload id, and wait_for 'validated' or 'imported'")
+        if wait_for is None:
+            raise InputError("wait needs wait_for 'validated' or 'imported'")
+        if not re.fullmatch(r"[\w.:-]*\w[\w.:-]*", upload_id, re.ASCII):
+            raise InputError(f"{upload_id!r} is no upload id")
         session = WaitSession(
             policy=self._retry,
             random=random.random,
@@ -246,7 +255,12 @@ class Uploader:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Made when first needed: it takes 25 ms. It trusts SSL_CERT_FILE or SSL_CERT_DIR, else certifi."""
-        return httpx.create_ssl_context()
+        try:
+            return httpx.create_ssl_context()
+        except OSError as error:  # ssl.SSLError is one
+            raise InputError(
+                f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}"
+            ) from None
 
     def close(self) -> None:
         """Close its connections."""
@@ -266,7 +280,7 @@ def upload(
     path: str | os.PathLike[str],
     *,
     project_id: str | None = None,
-    progress: Progress = None,
+    progress: ProgressOption = None,
     **options: Unpack[UploadOptions],
 ) -> UploadResult:
     """Upload one file with credentials from the environment: `Uploader(project_id=…).upload(path, …)`."""
@@ -286,6 +300,8 @@ def _split_options(options: Mapping[str, Any]) -> tuple[TransferOptions, AssetOp
 def _asset_options(given: AssetOptions | Mapping[str, Any] | None) -> AssetOptions | None:
     if given is None or isinstance(given, AssetOptions):
         return given
+    if not isinstance(given, Mapping):
+        raise InputError(f"asset options are a mapping, not {type(given).__name__}")
     unknown = given.keys() - AssetOptions.model_fields.keys()
     if unknown:
         raise InputError(

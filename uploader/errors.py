@@ -1,7 +1,7 @@
 """Everything this library raises on purpose, as one tree.
 
     UploaderError
-    ├── InputError                bad options or input; nothing was sent (also a ValueError)
+    ├── InputError                bad options or input (also a ValueError)
     │   ├── SourceError           the file: missing, a directory, a pipe, empty, unreadable
     │   └── CredentialsError      no credentials given: says which variable is missing
     ├── ApiError                  the Scenario API refused a call (status, code)
@@ -12,6 +12,8 @@
     ├── PartError                 a part could not be stored (part number)
     ├── SourceChangedError        the file changed while it was being uploaded
     ├── UploadFailedError         the service took the bytes and rejected the content
+    ├── NotCompletedError         waited for, but never completed: its parts were not all sent
+    ├── UploadConflictError       something else completed the upload before all parts were sent
     ├── UploadTimeoutError        the time allowed is up
     └── UploadCancelledError      the caller asked it to stop
 
@@ -53,13 +55,16 @@ def _revive(kind: type[UploaderError], args: tuple[Any, ...], state: dict[str, A
 
 
 class InputError(UploaderError, ValueError):
-    """An option or an input cannot be used; nothing was sent."""
+    """An option or an input cannot be used; nothing was sent, but for a file that cannot be read midway."""
 
     nothing_sent = True
 
 
 class SourceError(InputError):
-    """The file cannot be uploaded: missing, not a regular file, empty or unreadable."""
+    """The file cannot be uploaded: missing, not a regular file, empty or unreadable.
+
+    A read error midway through an upload is one too; `nothing_sent` is false then.
+    """
 
 
 class CredentialsError(InputError):
@@ -93,7 +98,13 @@ class AnswerError(UploaderError):
 
 
 class UnreachableError(UploaderError):
-    """No usable answer from the API: connections failed, or it answered 5xx or 429, to the last attempt."""
+    """No usable answer from the API: connections failed, or it answered 5xx or 429, to the last attempt.
+
+    Attributes:
+        retry_after: seconds the API asked to wait before the next attempt, None where it did not.
+    """
+
+    retry_after: float | None = None
 
 
 class PartError(UploaderError):
@@ -116,12 +127,16 @@ class UploadFailedError(UploaderError):
     """The service rejected the content: its status is `failed`; the message carries its `errorMessage`."""
 
 
+class NotCompletedError(UploaderError):
+    """What was waited for was never completed, so there will be no verdict: upload the file again."""
+
+
+class UploadConflictError(UploaderError):
+    """Something else completed the upload before all parts were sent: who knows what is stored."""
+
+
 class UploadTimeoutError(UploaderError):
     """The time allowed is up. Where all bytes are there, `resumable` is true: `uploader wait ID` goes on."""
-
-    def __init__(self, message: str, *, upload_id: str | None = None, resumable: bool = False) -> None:
-        super().__init__(message, upload_id=upload_id)
-        self.resumable = resumable
 
 
 class UploadCancelledError(UploaderError):

@@ -1,11 +1,25 @@
-"""Host names and addresses: which are this machine's, which are private, which are none at all."""
+"""URLs' hosts: which are this machine's, which are private, which are none at all."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import SplitResult, urlsplit
 
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+
+def split_url(text: str) -> SplitResult | None:
+    """The parts of a URL, None where it cannot be read: not printable ASCII, or its host or port is none."""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        return None
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # parsed when asked for
+    except ValueError:
+        return None
+    return parts if is_host(parts.hostname or "") else None
 
 
 def is_host(host: str) -> bool:
@@ -13,8 +27,9 @@ def is_host(host: str) -> bool:
     if _address(host) is not None:
         return True
     labels = host.removesuffix(".").split(".")
-    # A last label of digits would make it an IPv4 address, which it is not.
-    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
+    # A last label that is a number makes it an IPv4 address, in one of the spellings that only some systems
+    # read.
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not _NUMBER.fullmatch(labels[-1])
 
 
 def is_loopback(host: str) -> bool:

@@ -91,6 +91,8 @@ def parse_content_type(value: str | None, name: str) -> str:
     """
     if value is None:
         return content_type_of(name)
-    if not re.fullmatch(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *;[ -~]*)?", value, re.ASCII):
+    if not isinstance(value, str) or not re.fullmatch(
+        r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *;[ -~]*)?", value, re.ASCII
+    ):
         raise InputError(f"{value!r} is no content type: it has the form image/png")
     return value

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
 from uploader.errors import CredentialsError, InputError
-from uploader.hosts import is_host, is_loopback
+from uploader.hosts import is_loopback, split_url
 from uploader.models import AssetOptions
 
 DEFAULT_BASE_URL = "https://api.cloud.scenario.com/v1"
@@ -33,7 +31,7 @@ MAX_CONCURRENCY = 64
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failures are outlasted. With the defaults an outage of about seven minutes is sat out.
+    """How failures are outlasted; times are seconds. The defaults sit out an outage of about six minutes.
 
     Attributes:
         attempts: failed attempts at one part, or one control call, without progress before giving up.
@@ -71,10 +69,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """When silence counts as a failure.
+    """When silence counts as a failure, in seconds; the defaults are those of the signature.
 
     Attributes:
-        connect: for a TCP connection and for its TLS handshake.
+        connect: for a TCP connection and for its TLS handshake. A stop, too, may take this long while one is
+            being made.
         stall: nothing of a part was taken for this long. A slow link is no stall: over TLS a connection may
             be as slow as 32 KiB in this time, in the clear as slow as a byte.
         answer: the wait for the store's answer after the last byte. Longer than `stall`, because the last
@@ -116,11 +115,11 @@ class Credentials:
         """
         if (api_key or api_secret) and not jwt:
             environment = {k: v for k, v in environment.items() if k != JWT_VARIABLE}
-        token = jwt or environment.get(JWT_VARIABLE, "").strip()
+        token = (jwt or environment.get(JWT_VARIABLE, "")).strip()
         if token:
             return cls(jwt=SecretStr(_header_safe(token, "the JWT", JWT_VARIABLE)))
-        key = api_key or environment.get(KEY_VARIABLE, "").strip()
-        secret = api_secret or environment.get(SECRET_VARIABLE, "").strip()
+        key = (api_key or environment.get(KEY_VARIABLE, "")).strip()
+        secret = (api_secret or environment.get(SECRET_VARIABLE, "")).strip()
         missing = [name for name, value in ((KEY_VARIABLE, key), (SECRET_VARIABLE, secret)) if not value]
         if missing:
             raise CredentialsError(
@@ -151,9 +150,9 @@ def check_base_url(url: str) -> str:
         InputError: neither https nor loopback, or with userinfo, query or no host.
     """
     url = url.strip()
-    parts = _split(url)
+    parts = split_url(url)
     # What cannot be read is not shown: it may hold a secret.
-    if parts is None or parts.scheme not in ("https", "http") or not is_host(parts.hostname or ""):
+    if parts is None or parts.scheme not in ("https", "http"):
         raise InputError(f"the base URL is not an https URL: check {BASE_URL_VARIABLE}")
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise InputError(f"the base URL may hold no user name, query or fragment: check {BASE_URL_VARIABLE}")
@@ -163,17 +162,6 @@ def check_base_url(url: str) -> str:
             f"use https (http is for loopback only), see {BASE_URL_VARIABLE}"
         )
     return url.rstrip("/")
-
-
-def _split(url: str) -> SplitResult | None:
-    if not (url.isascii() and url.isprintable()) or " " in url:
-        return None
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # parsed when asked for
-    except ValueError:
-        return None
-    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +191,9 @@ class TransferOptions:
 
 
 def _check_number(name: str, value: object, *, zero: bool = False) -> None:
-    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not plain or value < 0 or (value == 0 and not zero):  # type: ignore[operator]
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    # No wait is meant to be longer than a century, and the system's own limits are not far above.
+    if not plain or not 0 <= value <= 3e9 or (value == 0 and not zero):  # type: ignore[operator]
         raise InputError(
             f"{name} is a number of at least 0, not {value!r}"
             if zero

@@ -128,3 +128,27 @@ def test_without_the_extra_the_service_says_what_to_install(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'scenario-uploader[local]'" in done.stderr
+
+
+def test_an_upload_is_done_though_nobody_can_read_of_it(picture: Path) -> None:
+    with serve() as service:
+        shell = f'"{sys.executable}" -m uploader upload "{picture}" --json'
+        for streams in ("2>&-", "2>/dev/full"):
+            done = subprocess.run(
+                ["sh", "-c", f"{shell} {streams}"],
+                env=os.environ | service.environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0
+            assert json.loads(done.stdout)["file_name"] == "picture.png"
+
+
+def test_a_name_the_terminal_cannot_show_does_not_fail_an_upload(picture: Path) -> None:
+    picture = picture.rename(picture.with_name("日本.png"))
+    with serve() as service:
+        process = spawn("upload", picture, PYTHONIOENCODING="cp1252", **service.environment)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out.startswith("\\u65e5")

@@ -232,3 +232,23 @@ def test_json_is_plain_ascii(command: Run, service: Service, picture: Path) -> N
     said = command("upload", picture, "--json")
     assert said.out.isascii()
     assert json.loads(said.out)["file_name"] == "snö.png"
+
+
+def test_exit_2_means_that_nothing_at_all_was_sent(
+    command: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(faults=["403:on=create"], stage_delay=0.05) as service:
+        use(service, monkeypatch)
+        said = command("upload", picture, picture, "--json")
+    first, second = said.json["uploads"]
+    assert first["error"]["type"] == "AuthError"
+    assert first["file_name"] == "picture.png"
+    assert second["upload_id"]
+    assert said.code == 1
+
+
+def test_waiting_with_refused_credentials_is_exit_2(
+    command: Run, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCENARIO_SDK_API_KEY", "wrong")
+    assert command("wait", "upload_1", "-q").code == 2

@@ -6,14 +6,16 @@ import pytest
 
 from tests.session.world import World, make_session
 from uploader.core.calls import Call
-from uploader.core.events import Ask, CallDone, CallFailed, StatusSeen, Tick
+from uploader.core.events import Ask, CallDone, CallFailed, Failed, Phase, PhaseChanged, StatusSeen, Tick
 from uploader.core.verdict import Poller
 from uploader.core.waiting import WaitSession
 from uploader.errors import (
     AnswerError,
     ApiError,
     AuthError,
+    NotCompletedError,
     UnreachableError,
+    UploadCancelledError,
     UploadFailedError,
     UploadTimeoutError,
 )
@@ -225,3 +227,55 @@ def test_waiting_for_an_upload_that_is_not_there_is_final() -> None:
     session.handle(CallFailed(Call.GET, ApiError("no such upload", status=404)), 1.0)
     assert session.error is not None
     assert not session.error.resumable
+
+
+def test_waiting_for_an_upload_that_was_never_completed_ends_soon() -> None:
+    session = waiting()
+    session.start(0.0)
+    pending = CallDone(Call.GET, Upload(id="up5", status="pending"), 0.0)
+    session.handle(pending, 1.0)
+    assert not session.finished, "complete may have been accepted a moment ago"
+    session.handle(pending, 31.0)
+    assert isinstance(session.error, NotCompletedError)
+    assert not session.error.resumable
+
+
+def test_complete_honours_retry_after() -> None:
+    world = sent()
+    busy = UnreachableError("429")
+    busy.retry_after = 7.0
+    world.fail_call(busy)
+    world.end_call()
+    assert world.session.wake == world.now + 7.0
+
+
+def test_a_complete_answer_nobody_can_read_is_looked_into() -> None:
+    world = sent()
+    world.current.status = "validating"
+    world.fail_call(AnswerError("no JSON"))
+    world.finish()
+    assert world.session.result is not None
+
+
+def test_expired_credentials_while_validating_can_be_waited_on_with_new_ones() -> None:
+    world = sent()
+    world.end_call()
+    world.sleep()
+    world.fail_call(AuthError("401", status=401))
+    assert world.session.error is not None
+    assert world.session.error.resumable
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_cancelling_is_a_failure_observers_hear_of(steps: int) -> None:
+    world = World(make_session(2))
+    world.start()
+    for step in (world.end_call, world.end_put, world.end_put, world.end_call)[:steps]:
+        step()
+    told = world.session.cancel(world.now)
+    error = world.session.error
+    assert isinstance(error, UploadCancelledError)
+    assert told == [PhaseChanged(Phase.FAILED), Failed(error)]
+    assert error.nothing_sent == (steps == 0)
+    assert error.resumable == (steps == 4)
+    assert world.session.cancel(world.now) == []

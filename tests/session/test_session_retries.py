@@ -7,6 +7,7 @@ import pytest
 from tests.session.world import MiB, World, error, make_session
 from uploader.core.events import PartRetrying, PhaseChanged
 from uploader.core.outcomes import Answer, Break, Broken, Response
+from uploader.core.retry import RetryBudget
 from uploader.errors import PartError, SourceChangedError, SourceError
 from uploader.options import RetryPolicy
 
@@ -123,3 +124,35 @@ def test_what_cannot_be_mended_ends_it_at_once(broken: Answer, kind: type[Except
     assert type(world.session.error) is kind
     assert world.session.error.nothing_sent is False
     assert not any(isinstance(event, PhaseChanged) and event.phase == "completing" for event in world.told)
+
+
+def test_an_outage_is_not_multiplied_by_the_parts() -> None:
+    """While nothing gets through, the parts that failed are tried again, and no others."""
+    world = started(parts=1000, concurrency=4, policy=RetryPolicy(attempts=12))
+    while not world.session.finished:
+        if world.calls:
+            world.end_call()
+        elif world.puts:
+            world.end_put(Broken(Break.CONNECT))
+        else:
+            world.sleep()
+    assert len(set(world.put_numbers)) <= 2 * 4
+    assert len(world.put_numbers) <= 2 * 4 * 12
+
+
+def test_after_an_outage_all_goes_on() -> None:
+    world = started(parts=50, concurrency=4)
+    for _ in range(20):
+        if world.puts:
+            world.end_put(error("InternalError", 500))
+        else:
+            world.sleep()
+    before = world.now
+    world.finish()
+    assert world.session.result is not None
+    assert world.now - before < 60
+
+
+def test_debt_in_the_shared_budget_is_bounded() -> None:
+    budget = RetryBudget(10, 2.0)
+    assert max(budget.reserve(0.0) for _ in range(1000)) <= 5.0

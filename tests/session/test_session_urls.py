@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.session.world import EXPIRED, World, error, make_session
+from tests.session.world import ETAG, EXPIRED, World, error, make_session
 from uploader.core.calls import Call
 from uploader.core.events import AbortPuts, PartStored, Recreating, UrlsRefreshed
 from uploader.core.outcomes import Break, Broken, Response
@@ -198,3 +198,42 @@ def test_observers_hear_of_fresh_urls() -> None:
     world.end_put(EXPIRED, number=2)
     world.end_call()
     assert [event.parts for event in world.told if isinstance(event, UrlsRefreshed)] == [2]
+
+
+def test_an_early_200_for_part_of_the_bytes_is_no_success() -> None:
+    world = started(parts=1)
+    world.end_put(ETAG, sent=1000)
+    world.sleep()
+    world.finish()
+    assert world.put_numbers == [1, 1]
+    assert world.session.result is not None
+    assert world.session.result.retries == 1
+
+
+@pytest.mark.parametrize("expires", ["1985-11-04T00:53:20Z", "1970-01-01T00:00:01Z", "1985-11-05T00:53:20Z"])
+def test_urls_that_came_expired_are_left_to_the_store_to_judge(expires: str) -> None:
+    world = started(parts=3, expires=expires)
+    assert world.put_numbers == [1, 2]
+    world.finish()
+    assert world.session.result is not None
+    assert world.asked.count(Call.GET) == 1, "only to wait for the verdict"
+
+
+def test_urls_that_ran_out_again_and_again_are_no_strikes() -> None:
+    world = started(parts=1)
+    for _ in range(4):
+        world.end_put(Response(503, {"retry-after": "100"}))  # it starts again when its URL is old
+        world.sleep()
+        world.end_put(EXPIRED)
+        world.end_call()
+    world.finish()
+    assert world.session.result is not None
+
+
+def test_a_resigned_url_may_differ_in_its_expiry_only() -> None:
+    world = started(parts=2, concurrency=1, resign=False, expires="1985-11-05T00:54:00Z")
+    world.end_put(EXPIRED)
+    world.end_call(expires="1985-11-05T01:54:00Z")
+    world.finish()
+    assert world.session.result is not None
+    assert not world.session.result.recreated

@@ -16,6 +16,7 @@ from uploader.core.events import (
     Event,
     Happening,
     PartEnded,
+    Phase,
     Put,
     Tick,
 )
@@ -101,6 +102,7 @@ class World:
         self.asked: list[Call] = []
         self.put_numbers: list[int] = []
         self.aborted: set[int] = set()
+        self.looks = 0
 
     # The session's side
 
@@ -115,6 +117,9 @@ class World:
                 "stuck: nothing is under way, nothing is awaited"
             )
             assert wake is None or wake > self.now, "woken again at once, for ever"
+            assert self.looks <= 2 * len(self.session._parts._history) + 2, (
+                "asked for URLs without using them"
+            )
 
     def sleep(self) -> None:
         """Let time pass until the session wants to be woken."""
@@ -141,14 +146,16 @@ class World:
                 "completed with a part missing"
             )
             assert not self.puts, "completed with a part in flight"
+        self.looks = self.looks + 1 if ask.call is Call.GET and self.session.phase is Phase.SENDING else 0
         self.calls.append(ask)
         self.asked.append(ask.call)
 
     def _put(self, put: Put) -> None:
         numbers = [other.part.number for _, other in self.puts.values()]
         assert put.part.number not in numbers, "in flight twice"
-        assert len(numbers) < self.session._window._limit, "too many in flight"
+        assert len(numbers) < self.session._window.size, "too many in flight"
         assert put.url.reveal().startswith(f"https://s.example/{self.session.upload_id}/{put.part.number}?")
+        self.looks = 0
         self.puts[put.attempt] = (self.session.upload_id or "", put)
         self.put_numbers.append(put.part.number)
 
@@ -168,6 +175,7 @@ class World:
             answer = Broken(Break.RESET, "stopped")
         elif isinstance(answer, Response) and answer.status == 200:
             self.uploads[upload_id].parts.add(put.part.number)
+            sent = sent or put.part.length
         self.tell(PartEnded(attempt, answer, sent, md5, 0.1))
 
     def end_call(self, *, expires: str | None = None, entity_id: str | None = None) -> None:
@@ -285,7 +293,7 @@ class Chaos:
             world.fail_call(random.choice([UnreachableError("no answer"), ApiError("refused", status=409)]))
             return
         expires = random.choice(
-            [None, "1985-11-05T00:53:20Z", "1985-11-05T00:53:25Z", "1985-11-05T01:53:20Z"]
+            [None, "1985-11-05T00:53:00Z", "1985-11-05T00:53:25Z", "1985-11-05T01:53:20Z"]
         )
         world.end_call(expires=expires, entity_id=random.choice([None, "asset_1"]))
 

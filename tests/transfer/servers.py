@@ -17,6 +17,7 @@ def answering(
     tls: ssl.SSLContext | None = None,
     pace: float | None = None,
     heard: list[bytes] | None = None,
+    bodies: bool = True,
 ) -> Iterator[str]:
     """A server that gives each request the next answer, and the last one for ever. Yields its origin.
 
@@ -25,6 +26,7 @@ def answering(
         tls: speak TLS with this.
         pace: bytes per second at which bodies are read.
         heard: gets the head of every request.
+        bodies: whether to read request bodies before answering.
     """
     queue = list(answers)
 
@@ -39,7 +41,7 @@ def answering(
                 _secured(peer, tls) as peer,
             ):  # a client may leave when it has heard enough
                 peer.settimeout(5)
-                head = _read_request(peer, pace)
+                head = _read_request(peer, pace, bodies=bodies)
                 if heard is not None:
                     heard.append(head)
                 answer = queue.pop(0) if len(queue) > 1 else queue[0]
@@ -64,7 +66,7 @@ def _secured(peer: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
     return tls.wrap_socket(peer, server_side=True) if tls else peer
 
 
-def _read_request(peer: socket.socket, pace: float | None) -> bytes:
+def _read_request(peer: socket.socket, pace: float | None, *, bodies: bool) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
         more = peer.recv(65536)
@@ -75,7 +77,7 @@ def _read_request(peer: socket.socket, pace: float | None) -> bytes:
     lengths = [
         line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
     ]
-    left = int(lengths[0]) - len(body) if lengths else 0
+    left = int(lengths[0]) - len(body) if lengths and bodies else 0
     while left > 0:
         got = len(peer.recv(16 * 1024))
         if not got:

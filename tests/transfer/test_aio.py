@@ -124,3 +124,33 @@ def test_errors_come_through(tmp_path: Path) -> None:
 
     with serve() as service, pytest.raises(SourceError):
         asyncio.run(main())
+
+
+def test_a_listener_that_raises_stops_the_upload(glb: Path) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, PartStored):
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        async with make(service) as uploader:
+            await uploader.upload(glb, part_size=5 * MiB, concurrency=1, progress=listener)
+
+    with serve(stage_delay=30) as service, pytest.raises(ZeroDivisionError):
+        asyncio.run(main())
+    assert not uploader_threads()
+
+
+def test_closing_a_coroutine_midway_stops_its_transfer(glb: Path) -> None:
+    async def main() -> float:
+        async with make(service) as uploader:
+            coroutine = uploader.upload(glb, part_size=5 * MiB, progress=False)
+            coroutine.send(None)  # it is under way now
+            while not any(record.status is None for record in service.requests):
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            coroutine.close()
+            return time.monotonic() - began
+
+    with serve(faults=["stall:part=1:at=25%"]) as service:
+        assert asyncio.run(main()) < 5
+    assert not uploader_threads()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +14,22 @@ import pytest
 
 from tests.transfer.conftest import QUICK, MiB
 from tests.transfer.servers import answering, created, http
-from uploader import AnswerError, PartError, RetryPolicy, Timeouts, UnreachableError, Uploader
-from uploader.core.outcomes import Break
-from uploader.io.connections import ERROR_BODY, Connection, Scope, classify
+from uploader import (
+    AnswerError,
+    InputError,
+    PartError,
+    RetryPolicy,
+    Timeouts,
+    UnreachableError,
+    Uploader,
+    UploaderError,
+    UploadFailedError,
+)
+from uploader.core.outcomes import Break, Broken
+from uploader.io.connections import ERROR_BODY, Connection, Connections, Scope, classify
+from uploader.local import serve
 
+TIMEOUTS = ("connect", "read", "write", "pool")
 FEW = RetryPolicy(attempts=2, first_attempts=2, base=0.0, cap=0.0)
 
 
@@ -105,7 +120,7 @@ def test_a_store_that_answers_oddly_ends_in_a_part_error(answer: bytes, said: st
 def test_an_error_body_is_read_only_so_far() -> None:
     connection = Connection(ssl.create_default_context())
     with answering(http(b"x" * 5_000_000, "400 Bad")) as origin:
-        answer = connection.ask(httpx.Request("GET", origin), Scope())
+        answer = connection.ask(httpx.Request("GET", origin), Scope(), body_limit=10_000_000)
     connection.close()
     assert len(getattr(answer, "body", b"")) == ERROR_BODY
 
@@ -142,8 +157,13 @@ def test_every_transport_error_of_httpx_is_classified() -> None:
         for sub in cls.__subclasses__():
             yield from tree(sub)
 
-    for cls in tree(httpx.TransportError):
-        assert classify(cls("")).kind in Break
+    kinds = {cls.__name__: classify(cls("")).kind for cls in tree(httpx.TransportError)}
+    assert {kinds[name] for name in ("WriteTimeout", "ReadTimeout", "ConnectError", "ProxyError")} == {
+        Break.STALL,
+        Break.SILENCE,
+        Break.CONNECT,
+    }
+    assert kinds["CloseError"] is Break.RESET
 
 
 def test_connections_lent_while_it_is_closed_are_closed_when_they_come_back(glb: Path) -> None:
@@ -151,3 +171,103 @@ def test_connections_lent_while_it_is_closed_are_closed_when_they_come_back(glb:
     with up._api_connections.lend():
         up.close()
     assert not up._api_connections._idle
+
+
+def test_an_early_200_is_no_success(glb: Path) -> None:
+    """A store that answers at the headers and closes cannot have the part, whatever its ETag says."""
+    etag = http("", headers='ETag: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"\r\n')
+    with (
+        answering(created, etag, bodies=False) as origin,
+        uploader(origin, RetryPolicy(attempts=3, base=0.0, cap=0.0)) as up,
+        pytest.raises(UploaderError) as caught,
+    ):
+        up.upload(glb, part_size=32 * MiB, progress=False)
+    assert not isinstance(caught.value, UploadFailedError)
+
+
+def test_a_cancel_during_the_tls_handshake_is_prompt() -> None:
+    """The other side accepts, and never says hello."""
+    scope, connection = Scope(), Connection(ssl.create_default_context())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        request = httpx.Request(
+            "GET",
+            f"https://127.0.0.1:{silent.getsockname()[1]}/",
+            extensions={"timeout": dict.fromkeys(TIMEOUTS, 30.0)},
+        )
+        threading.Timer(0.3, scope.cancel).start()
+        began = time.monotonic()
+        answer = connection.ask(request, scope)
+    connection.close()
+    assert isinstance(answer, Broken)
+    assert time.monotonic() - began < 10
+
+
+def test_a_forked_child_takes_no_connection_of_its_parents(glb: Path) -> None:
+    connections = Connections(ssl.create_default_context)
+    with connections.lend() as first:
+        pass
+    with connections.lend() as again:
+        assert again is first
+    connections._process = -1  # what a child sees
+    with connections.lend() as another:
+        assert another is not first
+    first.close()
+    connections.close()
+
+
+def test_settings_of_the_environment_that_cannot_be_used_are_said_so(
+    glb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in {
+        "SSL_CERT_FILE": str(tmp_path / "absent.pem"),
+        "HTTPS_PROXY": "foo://127.0.0.1:1",
+        "NO_PROXY": "[::1",
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            with (
+                uploader("https://api.example.invalid") as up,
+                pytest.raises(InputError, match=variable) as caught,
+            ):
+                up.upload(glb, progress=False)
+        assert caught.value.nothing_sent
+
+
+def test_no_proxy_sees_what_is_for_this_machine(glb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    with answering(http("", "502 Bad Gateway"), heard=heard) as proxy:
+        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(variable, proxy)
+        with serve() as service:
+            up = Uploader(base_url=service.base_url, api_key="local-key", api_secret="local-secret")
+            with up:
+                up.upload(glb, wait_for=None, progress=False)
+    assert heard == []
+
+
+def test_a_wrong_address_is_told_within_few_attempts(glb: Path) -> None:
+    policy = RetryPolicy(attempts=1000, first_attempts=2, base=0.0, cap=0.0)
+    heard: list[bytes] = []
+    with (
+        answering(http("", "500 Oops"), heard=heard) as origin,
+        uploader(origin, policy) as up,
+        pytest.raises(UnreachableError),
+    ):
+        up.upload(glb, progress=False)
+    assert len(heard) == 2
+
+
+def test_an_immense_retry_after_of_the_api_is_clamped() -> None:
+    policy = RetryPolicy(attempts=2, base=0.0, cap=0.0, retry_after_cap=0.05)
+    done = http('{"upload": {"id": "up1", "status": "validated"}}')
+    with (
+        answering(http("", "503 Busy", "Retry-After: 1000000000\r\n"), done) as origin,
+        uploader(origin, policy) as up,
+    ):
+        assert up.wait("up1", progress=False).status == "validated"
+
+
+@pytest.mark.parametrize("upload_id", ["", ".", "..", "a/b", "up\udcff", "up?x"])
+def test_what_can_be_no_upload_id_is_refused(upload_id: str) -> None:
+    with uploader("http://127.0.0.1:9") as up, pytest.raises(InputError, match="upload id"):
+        up.wait(upload_id)

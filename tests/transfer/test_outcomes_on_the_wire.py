@@ -9,7 +9,7 @@ import pytest
 
 from tests.transfer.conftest import IMPATIENT, MiB, Open
 from uploader import AnswerError, ApiError, AuthError, PartError, UnreachableError, UploaderError
-from uploader.core.events import Event, PartRetrying, PartStored, Recreating
+from uploader.core.events import Event, PartRetrying, PartStored, Progress, Recreating
 
 # fault → retries, URL refreshes; the upload ends well
 OUTLASTED = {
@@ -128,6 +128,8 @@ def test_without_fresh_urls_it_starts_over_once(glb: Path, opened: Open) -> None
         assert service.sha256(result.upload_id) == hashlib.sha256(glb.read_bytes()).hexdigest()
     assert result.recreated
     assert heard(events, Recreating) == 1
+    progress = [event.sent for event in events if isinstance(event, Progress)]
+    assert max(progress) == progress[-1] == glb.stat().st_size, "what the old upload stored does not count"
 
 
 def test_a_store_that_stops_reading_is_a_bounded_stall(glb: Path, opened: Open) -> None:

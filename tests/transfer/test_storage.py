@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -92,3 +95,26 @@ def test_httpx_logs_no_signature(source: Source, caplog: pytest.LogCaptureFixtur
         attempt(source, f"{origin}/p?X-Amz-Signature=deadbeef", Part(1, 0, 10))
     assert "PUT" in caplog.text
     assert "deadbeef" not in caplog.text
+
+
+def test_a_change_within_the_part_is_noticed_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "f.bin"
+    path.write_bytes(bytes(512 * 1024))
+    meter, connections = Meter(), Connections(httpx.create_ssl_context)
+
+    def touch_when_under_way() -> None:
+        while not meter.sent:
+            time.sleep(0.001)
+        os.utime(path, ns=(0, 0))
+
+    toucher = threading.Thread(target=touch_when_under_way)
+    with answering(http("", headers='ETag: "x"\r\n'), pace=512 * 1024) as origin:
+        task = PartTask(
+            Source.find(path), Part(1, 0, 512 * 1024), PresignedUrl(f"{origin}/p"), "image/png", True
+        )
+        toucher.start()
+        result = put(task, connections, Scope(), meter)
+        toucher.join()
+    connections.close()
+    assert isinstance(result.answer, Broken)
+    assert result.answer.kind is Break.CHANGED

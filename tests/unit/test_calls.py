@@ -61,7 +61,7 @@ def test_what_may_pass_may_be_repeated(status: int, call: Call, body: bytes) -> 
 def test_retry_after_is_heard(wish: str, after: float | None) -> None:
     verdict = judge(429, retry_after=wish, date="Fri, 01 May 2026 12:00:00 GMT")
     assert isinstance(verdict, Again)
-    assert verdict.after == after
+    assert verdict.error.retry_after == after
 
 
 @pytest.mark.parametrize("kind", [Break.CONNECT, Break.RESET, Break.STALL, Break.SILENCE])

@@ -25,7 +25,9 @@ WORDS: dict[str, dict[str, Any]] = {
     "PartError": {"part": 7},
     "SourceChangedError": {},
     "UploadFailedError": {},
-    "UploadTimeoutError": {"resumable": True},
+    "NotCompletedError": {},
+    "UploadConflictError": {},
+    "UploadTimeoutError": {},
     "UploadCancelledError": {},
 }
 

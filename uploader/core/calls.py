@@ -31,12 +31,10 @@ class Again:
     """The call may be repeated.
 
     Attributes:
-        error: what to raise when it may not be repeated any more.
-        after: seconds the server asked for, unclamped.
+        error: what to raise when it may not be repeated any more; it tells what Retry-After asked for.
     """
 
-    error: UploaderError
-    after: float | None = None
+    error: UnreachableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,9 @@ def judge_call(call: Call, answer: Answer, credentials: str, upload_id: str | No
         return Accepted(answer.body)
     said = f"could not {call}: the API answered {_describe(answer)}"
     if status in (408, 425, 429) or (status >= 500 and status != 501):
-        return Again(UnreachableError(said, upload_id=upload_id), retry_after(answer))
+        error = UnreachableError(said, upload_id=upload_id)
+        error.retry_after = retry_after(answer)
+        return Again(error)
     return Refused(_refusal(answer, said, credentials, upload_id))
 
 

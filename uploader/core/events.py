@@ -5,6 +5,7 @@ Times are seconds on the engine's monotonic clock, sizes are bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -203,3 +204,6 @@ Event = (
     | Failed
 )
 Action = Ask | Put | AbortPuts | Event
+
+# What an observer is: it gets every event, in the order they happen.
+Listener = Callable[[Event], None]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs
 
 from uploader.core.retry import parse_iso_date
 from uploader.errors import AnswerError
-from uploader.hosts import is_host, is_loopback, is_private
+from uploader.hosts import is_loopback, is_private, split_url
 from uploader.models import PresignedUrl, Upload, UploadPart
 
 # Stores and proxies refuse request lines far shorter than this.
@@ -41,9 +41,7 @@ def check_links(upload: Upload, count: int, *, loopback: bool) -> dict[int, Link
     if not wrong and upload.parts_count not in (None, count):
         wrong = f"it counts {upload.parts_count} parts where {count} were asked for"
     if wrong:
-        raise AnswerError(
-            f"the service's answer cannot be used: {wrong}; nothing was sent", upload_id=upload.id
-        )
+        raise AnswerError(f"the service's answer cannot be used: {wrong}", upload_id=upload.id)
     return offered_links(upload, range(1, count + 1), loopback=loopback)
 
 
@@ -88,9 +86,9 @@ def _check_url(url: PresignedUrl, number: int, upload_id: str, *, loopback: bool
 
 
 def _unsafe(parts: SplitResult | None, *, loopback: bool) -> str:
-    host = (parts.hostname if parts else None) or ""
-    if parts is None or not is_host(host):
+    if parts is None:
         return "cannot be read"
+    host = parts.hostname or ""
     if parts.username is not None or parts.password is not None:
         return "carries a user name"
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback and is_loopback(host)):
@@ -102,14 +100,7 @@ def _unsafe(parts: SplitResult | None, *, loopback: bool) -> str:
 
 def _split(url: PresignedUrl) -> SplitResult | None:
     text = url.reveal()
-    if len(text) > _LONGEST_URL or not (text.isascii() and text.isprintable()) or " " in text:
-        return None
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # parsed when asked for
-    except ValueError:
-        return None
-    return parts
+    return split_url(text) if len(text) <= _LONGEST_URL else None
 
 
 def expiry(part: UploadPart) -> float | None:

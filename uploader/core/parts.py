@@ -1,4 +1,4 @@
-"""Which parts are ready, resting, waiting for a URL, in flight or stored: bookkeeping, no policy."""
+"""Which parts are ready, resting, waiting for a URL, in flight or stored."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Held:
         granted: when the service handed it out.
         expires: when it lapses, None where nobody says.
         generation: how many times links had been handed out before.
+        stated: when it lapses by the service's clock, as it said.
         renewable: false once the service was asked for a fresh one and gave none.
         suspect: whether to ask for a fresh one before it is used again.
     """
@@ -32,11 +33,16 @@ class Held:
     granted: float
     expires: float | None
     generation: int
+    stated: float | None = None
     renewable: bool = True
     suspect: bool = False
 
     # Renewed this long before the end: enough for a request to start, however slow the handshake.
     MARGIN = 10.0
+
+    def differs(self, link: Link) -> bool:
+        """Whether `link` is another than this: its URL, or until when it is said to hold."""
+        return link.url != self.url or link.expires != self.stated
 
     def wants_renewal(self, now: float) -> bool:
         """Whether to ask for a fresh one first: it is suspect, or about to lapse."""
@@ -86,6 +92,7 @@ class Parts:
         self.count = count
         self.in_flight: dict[int, Flight] = {}
         self.blocked: dict[int, bool] = {}
+        self._must_have_url = False
         self._stored: set[int] = set()
         self._ready: deque[int] = deque(range(1, count + 1))
         self._resting: list[tuple[float, int]] = []
@@ -96,7 +103,7 @@ class Parts:
 
     def start_over(self) -> None:
         """Forget what was stored and every URL; what the parts went through stays known."""
-        self.blocked.clear()
+        self.unblock()
         self._stored.clear()
         self._resting.clear()
         self._ready = deque(range(1, self.count + 1))
@@ -109,7 +116,7 @@ class Parts:
     @property
     def must_have_url(self) -> bool:
         """Whether some part cannot go on without a new URL."""
-        return any(self.blocked.values())
+        return self._must_have_url
 
     def missing(self) -> Iterator[int]:
         """The part numbers not stored yet, in order."""
@@ -122,11 +129,15 @@ class Parts:
     # URLs
 
     def grant(self, links: dict[int, Link], now: float, server_time: float) -> None:
-        """Take in fresh links. Their expiry is by the service's clock, so ours may be wrong by any amount."""
+        """Take in fresh links. Their expiry is by the service's clock, so ours may be wrong by any amount.
+
+        One that is past already says more about some clock than about the link: the store shall judge it.
+        """
         self._generation += 1
         for number, link in links.items():
-            expires = None if link.expires is None else now + (link.expires - server_time)
-            self._held[number] = Held(link.url, now, expires, self._generation)
+            life = 0.0 if link.expires is None else link.expires - server_time
+            expires = now + life if life > 0 else None
+            self._held[number] = Held(link.url, now, expires, self._generation, link.expires)
 
     def held(self, number: int) -> Held:
         """The URL part `number` would be sent to now."""
@@ -147,19 +158,28 @@ class Parts:
     def block(self, number: int, *, required: bool) -> None:
         """Put a part aside until links were asked for; `required`: it cannot go on with the old one."""
         self.blocked[number] = required
+        self._must_have_url = self._must_have_url or required
 
     def unblock(self) -> dict[int, bool]:
         """Take out all blocked parts: whether each needs a new URL, by part number."""
         blocked, self.blocked = self.blocked, {}
+        self._must_have_url = False
         return blocked
 
     # Attempts
 
-    def next_ready(self, now: float) -> int | None:
-        """Take out the next part to send, one that failed before first; None where there is none at `now`."""
+    def next_ready(self, now: float, *, fresh: bool = True) -> int | None:
+        """Take out the next part to send, one that failed before first; None where there is none at `now`.
+
+        Args:
+            now: the time.
+            fresh: whether a part that has not failed may be taken.
+        """
         if self._resting and self._resting[0][0] <= now:
             return heapq.heappop(self._resting)[1]
-        return self._ready.popleft() if self._ready else None
+        if self._ready and (fresh or self._ready[0] in self._history):
+            return self._ready.popleft()
+        return None
 
     @property
     def next_rested(self) -> float | None:

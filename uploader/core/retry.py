@@ -72,7 +72,8 @@ def _epoch(moment: datetime) -> float:
 class RetryBudget:
     """A token bucket of retries, so that many parts failing at once do not multiply an outage.
 
-    It never refuses: a retry the bucket cannot pay for is put off until it can.
+    It never refuses: a retry the bucket cannot pay for is put off until it can, by one bucketful's time at
+    the most, so that retries nobody waits for any more do not weigh on others.
     """
 
     def __init__(self, size: int, per_second: float) -> None:
@@ -87,5 +88,5 @@ class RetryBudget:
             earned = max(0.0, now - self._filled_at) * self._per_second
             self._tokens = min(self._size, self._tokens + earned)
         self._filled_at = now
-        self._tokens -= 1.0
+        self._tokens = max(self._tokens - 1.0, -self._size)
         return max(0.0, -self._tokens / self._per_second)

@@ -25,6 +25,7 @@ from uploader.core.outcomes import (
     Fail,
     Gone,
     NewUrl,
+    PartVerdict,
     Retry,
     SourceBad,
     judge_part,
@@ -41,6 +42,7 @@ from uploader.errors import (
     SourceChangedError,
     SourceError,
     UnreachableError,
+    UploadConflictError,
     UploaderError,
 )
 from uploader.models import Status, Upload, UploadResult
@@ -95,7 +97,8 @@ class UploadSession(Session):
         self._retries = 0
         self._url_refreshes = 0
         self._completes = 0
-        self._doubt: UploaderError | None = None
+        self._failures = 0
+        self._doubt: UploaderError = UploaderError("no complete call was made")
         self._gone = ""
         self._starting_over = False
         self._recreated = False
@@ -170,7 +173,7 @@ class UploadSession(Session):
 
     @property
     def _may_fill(self) -> bool:
-        if self._starting_over or self._gone or self._parts.must_have_url:
+        if self._starting_over or self._parts.must_have_url:
             return False  # most likely no link would be taken: wait for the service's word
         return len(self._parts.in_flight) < self._window.size
 
@@ -178,7 +181,7 @@ class UploadSession(Session):
         if self._starting_over:
             if not self._parts.in_flight and self._asked is None:
                 self._parts.start_over()
-                self._gone = ""
+                self._gone, self._failures = "", 0
                 self._enter(Phase.CREATING)
                 self._ask(Call.CREATE)
             return
@@ -191,7 +194,9 @@ class UploadSession(Session):
 
     def _fill(self) -> None:
         while self._may_fill:
-            number = self._parts.next_ready(self._now)
+            # While nothing gets through, only parts that failed before are tried: an outage is not
+            # multiplied.
+            number = self._parts.next_ready(self._now, fresh=self._failures < self._window.size)
             if number is None:
                 return
             if self._parts.wants_url(number, self._now):
@@ -209,7 +214,7 @@ class UploadSession(Session):
         self._bytes_sent += ended.sent
         if self._starting_over:
             return  # nothing of the old upload counts any more
-        verdict = judge_part(ended.answer, ended.md5)
+        verdict = self._judge(flight, ended)
         match verdict:
             case Done():
                 self._stored(flight, ended, verdict)
@@ -225,7 +230,15 @@ class UploadSession(Session):
             case Fail():
                 raise self._part_error(flight.number, verdict.detail)
 
+    def _judge(self, flight: Flight, ended: PartEnded) -> PartVerdict:
+        verdict = judge_part(ended.answer, ended.md5)
+        if isinstance(verdict, Done) and ended.sent < self.plan.part(flight.number).length:
+            # No store can have what was not sent, whatever it answers.
+            return Retry(Cause.NETWORK, "the store answered before it had the whole part")
+        return verdict
+
     def _stored(self, flight: Flight, ended: PartEnded, done: Done) -> None:
+        self._failures = 0
         self._parts.store(flight.number)
         self._window.stored()
         self._tell(PartStored(self.plan.part(flight.number), done.etag, ended.md5, ended.seconds))
@@ -234,6 +247,7 @@ class UploadSession(Session):
         history = self._parts.history(flight.number)
         if retry.limit:
             self._strike(flight.number, retry)
+        self._failures += 1
         failures = history.failed(ended.sent)
         if failures >= self._policy.attempts:
             raise self._part_error(flight.number, f"{retry.detail}; gave up after {failures} attempts")
@@ -277,7 +291,7 @@ class UploadSession(Session):
         if upload.status == Status.FAILED:
             self._watch(upload)
         elif upload.status in _DECIDED_ELSEWHERE:
-            raise UploaderError(
+            raise UploadConflictError(
                 f"the service says {upload.status} before every part was sent: something else completed it",
                 upload_id=upload.id,
             )
@@ -288,7 +302,7 @@ class UploadSession(Session):
 
     def _take_links(self, upload: Upload, server_time: float) -> None:
         offered = offered_links(upload, self._parts.missing(), loopback=self._loopback)
-        fresh = {n: link for n, link in offered.items() if link.url != self._parts.held(n).url}
+        fresh = {n: link for n, link in offered.items() if self._parts.held(n).differs(link)}
         if fresh:
             self._parts.grant(fresh, self._now, server_time)
             self._url_refreshes += 1
@@ -317,9 +331,14 @@ class UploadSession(Session):
 
     def _complete_again(self) -> None:
         """The service was looked at after a complete call of unknown fate, and it is still pending."""
-        if isinstance(self._doubt, ApiError) or self._completes >= self._policy.attempts:
-            raise self._doubt or AssertionError("no complete call was in doubt")
-        self._next_ask = (self._now + backoff(self._policy, self._completes, self._random), Call.COMPLETE)
+        doubt = self._doubt
+        if not isinstance(doubt, UnreachableError) or self._completes >= self._policy.attempts:
+            raise doubt
+        delay = max(
+            backoff(self._policy, self._completes, self._random),
+            min(doubt.retry_after or 0.0, self._policy.retry_after_cap),
+        )
+        self._next_ask = (self._now + delay, Call.COMPLETE)
         self._completes += 1
 
     # The end
@@ -358,5 +377,5 @@ class UploadSession(Session):
 def _may_have_worked(error: UploaderError) -> bool:
     """Whether a complete call that ended so may have been carried out: answer lost, or it was a repeat."""
     if isinstance(error, ApiError):
-        return error.status in (400, 409) or error.status >= 500
-    return isinstance(error, UnreachableError)
+        return error.status in (400, 409, 501)
+    return isinstance(error, UnreachableError | AnswerError)

@@ -21,8 +21,16 @@ from uploader.core.events import (
 )
 from uploader.core.retry import Random
 from uploader.core.verdict import Poller, is_decided
-from uploader.errors import ApiError, UploaderError, UploadFailedError, UploadTimeoutError
-from uploader.models import Upload, UploadResult
+from uploader.errors import (
+    ApiError,
+    AuthError,
+    NotCompletedError,
+    UploadCancelledError,
+    UploaderError,
+    UploadFailedError,
+    UploadTimeoutError,
+)
+from uploader.models import Status, Upload, UploadResult
 from uploader.options import RetryPolicy, WaitFor
 
 
@@ -97,6 +105,14 @@ class Session(ABC):
             self._fail(error)
         return self._take()
 
+    def cancel(self, now: float) -> list[Action]:
+        """The caller wants it to end."""
+        if self.finished:
+            return []
+        self._now = now
+        self._fail(UploadCancelledError("the upload was cancelled before it was done"))
+        return self._take()
+
     @abstractmethod
     def _begin(self) -> None:
         """Queue the first actions."""
@@ -137,17 +153,15 @@ class Session(ABC):
     def _check_deadline(self) -> None:
         if self._deadline is None or self._now < self._deadline:
             return
-        waiting = self.phase is Phase.VALIDATING
-        raise UploadTimeoutError(
-            f"time is up after {self._now - self._started:,.0f} s while {self.phase}"
-            + (
-                f" (status {self._status}): the file is all there, go on waiting with this upload id"
-                if waiting
-                else ""
-            ),
-            upload_id=self.upload_id,
-            resumable=waiting,
-        )
+        said = f"time is up after {self._now - self._started:,.0f} s while {self.phase}"
+        if self._all_there:
+            said += f" (status {self._status or 'unknown'}): every part is there, waiting on will tell"
+        raise UploadTimeoutError(said)
+
+    @property
+    def _all_there(self) -> bool:
+        """Whether every byte is there, so that waiting will tell what became of it."""
+        return self.phase in (Phase.COMPLETING, Phase.VALIDATING)
 
     def _watch(self, upload: Upload) -> None:
         """Take note of the service's status: done, or look again later."""
@@ -170,7 +184,7 @@ class Session(ABC):
 
     def _fail(self, error: UploaderError) -> None:
         error.upload_id = error.upload_id or self.upload_id
-        error.resumable = error.resumable or (self.phase is Phase.VALIDATING and not _is_verdict(error))
+        error.resumable = self._all_there and not _is_final(error)
         self.error = error
         self._enter(Phase.FAILED)
         self._tell(Failed(error))
@@ -191,21 +205,35 @@ class Session(ABC):
         return actions
 
 
-def _is_verdict(error: UploaderError) -> bool:
+def _is_final(error: UploaderError) -> bool:
     """Whether waiting longer cannot change it."""
-    return isinstance(error, UploadFailedError | ApiError)
+    refused = isinstance(error, ApiError) and not isinstance(error, AuthError)
+    return refused or isinstance(error, UploadFailedError | NotCompletedError)
 
 
 class WaitSession(Session):
     """Waits until an upload is decided, whoever sent it."""
 
+    @property
+    def _all_there(self) -> bool:
+        return self._status != Status.PENDING
+
+    def _fail(self, error: UploaderError) -> None:
+        error.nothing_sent = True
+        super()._fail(error)
+
+    # An upload may be pending for a moment after complete was accepted; for this long, in seconds, it is
+    # believed.
+    GRACE = 30.0
+
     def _begin(self) -> None:
-        self._enter(Phase.VALIDATING)
-        if self._deadline is None:
-            self._deadline = self._now + self._policy.wait_limit
         self._ask(Call.GET)
 
     def _call_done(self, done: CallDone) -> None:
+        if done.upload.status == Status.PENDING and self._now - self._started >= self.GRACE:
+            raise NotCompletedError(
+                "the upload was never completed: its parts were not all sent, so upload the file again"
+            )
         self._watch(done.upload)
 
     def _finish(self, upload: Upload) -> UploadResult:

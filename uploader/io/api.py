@@ -130,7 +130,7 @@ class Api:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        after = error.verdict.after if isinstance(error, _RepeatError) else None
+        after = error.verdict.error.retry_after if isinstance(error, _RepeatError) else None
         pause = backoff(self._policy, state.attempt_number, self._random)
         return max(pause, min(after or 0.0, self._policy.retry_after_cap))
 

@@ -7,6 +7,7 @@ and no other.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -19,10 +20,14 @@ import httpx
 
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.scrub import scrub
+from uploader.errors import InputError
 
 # Longer than any pause between two parts or two polls. A connection the server closed meanwhile is noticed
 # before it is reused.
 KEEP_ALIVE = 60.0
+
+# No proxy leads to this machine itself, whatever NO_PROXY says.
+_LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 # What an error document may take; more is not read.
 ERROR_BODY = 64 * 1024
@@ -114,13 +119,11 @@ class Connection:
     def __init__(self, context: ssl.SSLContext) -> None:
         # httpx takes proxies from HTTPS_PROXY and the like. It follows no redirect and reads no netrc unless
         # told to.
-        self._client = httpx.Client(
-            verify=context,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE),
-        )
+        self._client = _make_client(context)
         self.pace = Pace()
         self._scope: Scope | None = None
         self._socket: socket.socket | None = None
+        self._handshake: socket.socket | None = None
 
     def ask(self, request: httpx.Request, scope: Scope, *, body_limit: int = ERROR_BODY) -> Answer:
         """Send `request` and read the answer's body, or say how it broke.
@@ -153,12 +156,25 @@ class Connection:
         return Response(response.status_code, headers, body)
 
     def _trace(self, name: str, info: dict[str, Any]) -> None:
-        # connection.connect_tcp.complete, then connection.start_tls.complete with the socket that wraps the
-        # first.
-        if name.endswith(("connect_tcp.complete", "start_tls.complete")):
+        if name.endswith("connect_tcp.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
-            if self._scope is not None and self._scope.cancelled.is_set():
-                self.shut()
+        elif name.endswith("start_tls.started") and self._socket is not None:
+            # TLS takes the socket's descriptor over; during the handshake a copy of it can still be shut.
+            self._socket = self._handshake = self._socket.dup()
+        elif name.endswith(("start_tls.complete", "start_tls.failed")):
+            self._end_handshake()
+            done = name.endswith("complete")
+            self._socket = info["return_value"].get_extra_info("socket") if done else None
+        else:
+            return
+        if self._scope is not None and self._scope.cancelled.is_set():
+            self.shut()
+
+    def _end_handshake(self) -> None:
+        """Close the copy: a connection ends for its peer only when its last descriptor is closed."""
+        if self._handshake is not None:
+            self._handshake.close()
+            self._handshake = None
 
     def shut(self) -> None:
         """End the call under way, from any thread."""
@@ -172,6 +188,15 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def _make_client(context: ssl.SSLContext) -> httpx.Client:
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
+    try:
+        return httpx.Client(verify=context, limits=limits, mounts=dict.fromkeys(_LOOPBACK))
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        said = "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or NO_PROXY, cannot be used"
+        raise InputError(f"{said}: {scrub(str(error))}") from None
 
 
 def _read(response: httpx.Response, limit: int) -> bytes:
@@ -223,10 +248,14 @@ class Connections:
         self._context = context
         self._idle: deque[Connection] = deque()
         self._closed = False
+        self._process = os.getpid()
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
         """Lend a connection for one call."""
+        if self._process != os.getpid():
+            # A forked child: the parent goes on using these, and two must not read each other's answers.
+            self._idle, self._process = deque(), os.getpid()
         try:
             connection = self._idle.pop()
         except IndexError:

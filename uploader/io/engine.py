@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -23,6 +22,7 @@ from uploader.core.events import (
     CallRetrying,
     Event,
     Happening,
+    Listener,
     PartEnded,
     PartStored,
     Progress,
@@ -31,15 +31,13 @@ from uploader.core.events import (
     UploadCreated,
 )
 from uploader.core.waiting import Session
-from uploader.errors import UploadCancelledError, UploaderError
+from uploader.errors import UploaderError
 from uploader.io.api import Api, Told
 from uploader.io.connections import Connections, Scope
 from uploader.io.source import Source
 from uploader.io.storage import Meter, PartResult, PartTask, put
 from uploader.models import CreateRequest, UploadResult
 from uploader.options import Timeouts, Verify
-
-Listener = Callable[[Event], None]
 
 # How often progress is sampled and a cancel noticed. Also the longest wait for the queue: on Windows a wait
 # without end ignores Ctrl-C.
@@ -124,10 +122,9 @@ class Run:
             if self.session.finished:
                 return
             if self.cancelled.is_set():
-                raise UploadCancelledError(
-                    "the upload was cancelled before it was done", upload_id=self.session.upload_id
-                )
-            actions = self.session.handle(self._next(), time.monotonic())
+                actions = self.session.cancel(time.monotonic())
+            else:
+                actions = self.session.handle(self._next(), time.monotonic())
 
     def _perform(self, action: Action, call_pool: ThreadPoolExecutor, part_pool: ThreadPoolExecutor) -> None:
         match action:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,16 @@ class Identity:
     inode: int
     device: int
 
+    def is_another(self, other: Identity) -> bool:
+        """Whether it is surely another file, whatever is in it."""
+        return (self.inode, self.device) != (other.inode, other.device)
+
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
         """The identity in a stat result."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+        # Some Windows volumes have no stable file ids and say 0; then size and time must do.
+        device = status.st_dev if status.st_ino else 0
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +51,13 @@ class Source:
         try:
             real = given.resolve(strict=True)
             status = real.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{given} is {_what(status.st_mode)}: only a regular file can be uploaded")
-            with real.open("rb"):
+            regular = stat.S_ISREG(status.st_mode)
+            with real.open("rb") if regular else nullcontext():  # opening a pipe would block
                 pass
         except (OSError, RuntimeError, ValueError) as error:
             raise SourceError(f"cannot read {given}: {_reason(error)}") from None
+        if not regular:
+            raise SourceError(f"{given} is {_what(status.st_mode)}: only a regular file can be uploaded")
         if status.st_size == 0:
             raise SourceError(f"{given} is empty: there is nothing to upload")
         return cls(real, Identity.of(status))
@@ -101,7 +109,7 @@ class Source:
         now, before = Identity.of(status), self.identity
         if now == before:
             return
-        if (now.inode, now.device) != (before.inode, before.device):
+        if now.is_another(before):
             how = "was replaced by another file"
         elif now.size != before.size:
             how = f"went from {before.size:,} to {now.size:,} bytes"

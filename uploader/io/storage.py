@@ -139,7 +139,7 @@ def _request(task: PartTask, body: PartBody) -> httpx.Request:
         headers=headers,
         stream=body,
         extensions={
-            "target": f"{whole.path or '/'}?{whole.query}".encode("ascii"),
+            "target": f"{whole.path or '/'}{'?' * bool(whole.query)}{whole.query}".encode("ascii"),
             "timeout": {
                 "connect": timeouts.connect,
                 "write": timeouts.stall,

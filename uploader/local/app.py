@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
@@ -18,7 +19,7 @@ from uploader.local.recording import Recorded, Recorder
 
 
 def application(
-    routes: Iterable[BaseRoute], log: list[Recorded], connections: Connections, clock: Callable[[], float]
+    routes: Iterable[BaseRoute], log: deque[Recorded], connections: Connections, clock: Callable[[], float]
 ) -> ASGIApp:
     """The service as an ASGI application that enters each request into `log`."""
     handlers = {

@@ -141,7 +141,7 @@ def _load_upload(path: Path) -> Upload:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file only its owner may read, which at any moment has its old or its new content."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with open(descriptor, "wb") as file:
         file.write(data)
     temporary.replace(path)

@@ -19,6 +19,7 @@ Modifiers
     skip=N      the first N matching requests pass; a request counts whether or not another fault took it
     after=TEXT  also send `Retry-After: TEXT`, seconds or anything else
     early       answer on the headers and close at once, the body unread; otherwise the body is read first
+                (after the answer, for expire and vanish)
 
 A value may hold anything but a colon, which is written %3A; other percent escapes are decoded too. Only
 requests that would be let in (signed, authorized) meet a fault. Of several that match, the first one fires.

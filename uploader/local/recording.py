@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -14,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uploader.local.connections import Client, Connections
 from uploader.local.faults import Target
+
+REMEMBERED = 20_000
+"""Requests that are remembered: the newest, so that a service may run for long."""
 
 LONGEST_BODY = 1024 * 1024
 """Bytes of a control call's body that are kept."""
@@ -129,7 +133,7 @@ class Recorder:
     """ASGI middleware: makes the exchange, dates and records every answer by the service's own `clock`."""
 
     def __init__(
-        self, app: ASGIApp, log: list[Recorded], connections: Connections, clock: Callable[[], float]
+        self, app: ASGIApp, log: deque[Recorded], connections: Connections, clock: Callable[[], float]
     ) -> None:
         self._app, self._log, self._connections, self._clock = app, log, connections, clock
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from uploader.local.faultspec import parse
 from uploader.local.lifecycle import Lifecycle
 from uploader.local.links import Links
 from uploader.local.listening import check_loopback, listen, netloc
-from uploader.local.recording import Recorded
+from uploader.local.recording import REMEMBERED, Recorded
 from uploader.local.running import Certificate, Server, configuration, running
 from uploader.local.service import Service
 from uploader.local.signing import LONGEST, Signer
@@ -81,7 +82,11 @@ def serve(
         def clock() -> float:
             return time.time() + clock_offset
 
-        connections, log, credentials = Connections(), list[Recorded](), Credentials(api_key, api_secret, jwt)
+        connections, log, credentials = (
+            Connections(),
+            deque[Recorded](maxlen=REMEMBERED),
+            Credentials(api_key, api_secret, jwt),
+        )
         lifecycle, signer = Lifecycle(depot, clock, stage_delay), Signer(depot.signing_key, origin, address)
         control = ControlApi(depot, Links(signer, clock, ttl, resign), lifecycle, plan, credentials, clock)
         storage = Storage(depot, signer, plan, clock)

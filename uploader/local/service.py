@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class Service:
     `base_url` ends in `/v1`; `api_key` and `api_secret` are what it admits.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, log: list[Recorded]) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, log: deque[Recorded]) -> None:
         self.base_url = base_url
         self.api_key, self.api_secret = credentials.key, credentials.secret
         self._depot, self._log = depot, log

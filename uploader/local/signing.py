@@ -1,4 +1,4 @@
-"""Presigned part URLs, signed as S3 signs them with AWS4-HMAC-SHA256. Pure: the time is handed in.
+"""Presigned part URLs in the form of S3's AWS4-HMAC-SHA256, with one key of the service's own. Pure.
 
 The signature covers the method, the path, every query parameter but itself, and the Host header.
 """

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from uploader.core.events import Event
-
-Listener = Callable[[Event], None]
+from uploader.core.events import Event, Listener
 
 # None: a bar if stderr is a terminal. True: a bar, or lines where it is none. False: nothing. A function:
 # every event.
-Progress = bool | Listener | None
+ProgressOption = bool | Listener | None
 
 
 @contextmanager
-def listening(progress: Progress, name: str, size: int | None) -> Iterator[Listener]:
+def listening(progress: ProgressOption, name: str, size: int | None) -> Iterator[Listener]:
     """The listener for a `progress` argument, put away at the end.
 
     Args:
-        progress: see `Progress`.
+        progress: see `ProgressOption`.
         name: what is shown beside the bar.
         size: bytes of the file; None where only the verdict is waited for.
     """
@@ -28,7 +26,7 @@ def listening(progress: Progress, name: str, size: int | None) -> Iterator[Liste
         yield progress
         return
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    if progress is False or (progress is None and not terminal):
+    if progress is False or sys.stderr is None or (progress is None and not terminal):
         yield _ignore
         return
     # Imported only where it is used: a library user who shows nothing does not pay for tqdm.

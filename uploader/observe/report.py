@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from uploader.core.events import Event, Phase, PhaseChanged, UploadCreated
+from uploader.core.events import Event, Listener, Phase, PhaseChanged, UploadCreated
 from uploader.errors import AnswerError, AuthError, InputError, UploaderError
 from uploader.models import UploadResult
-from uploader.observe import Listener, listening
+from uploader.observe import listening
 from uploader.observe.text import human_size, printable
 
 DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def say(text: str) -> None:
-    """A line on stderr, from the command."""
+    """A line on stderr, from the command; none where stderr is closed."""
+    if sys.stderr is None:
+        return
     print(f"uploader: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def exit_code(error: UploaderError) -> int:
     """The exit code that tells of `error`."""
-    if error.resumable:
-        return RESUMABLE
     if error.nothing_sent and isinstance(error, InputError | AuthError | AnswerError):
         return USAGE
-    return FAILED
+    return RESUMABLE if error.resumable else FAILED
 
 
 class Report:
@@ -66,7 +66,8 @@ class Report:
 
             def listener(event: Event) -> None:
                 self._note(event)
-                shown(event)
+                with suppress(OSError):  # an upload goes on when nobody can read of it any more
+                    shown(event)
 
             yield listener
 
@@ -89,13 +90,15 @@ class Report:
         """Print what is owed to stdout; the exit code."""
         if self._as_json:
             print_json({"uploads": self._outcomes} if self._several else self._outcomes[-1])
+        if self._code == USAGE and any("status" in outcome for outcome in self._outcomes):
+            return FAILED  # something was sent after all
         return self._code
 
     def _note(self, event: Event) -> None:
         if isinstance(event, UploadCreated):
             self._upload_id = event.upload_id
         elif isinstance(event, PhaseChanged):
-            self._all_there = event.phase is Phase.VALIDATING
+            self._all_there = event.phase in (Phase.COMPLETING, Phase.VALIDATING)
 
     def _failed(self, error: UploaderError, name: str) -> None:
         self._end(
@@ -109,14 +112,15 @@ class Report:
 
     def _interrupted(self, name: str) -> None:
         self.stopped = True
-        what = "stopped" if self._all_there else "stopped; the upload was not completed"
+        what = "stopped; every part is there" if self._all_there else "stopped; the upload was not completed"
         self._end("KeyboardInterrupt", what, self._upload_id, INTERRUPTED, name, resumable=self._all_there)
 
     def _end(
         self, kind: str, message: str, upload_id: str | None, code: int, name: str, *, resumable: bool
     ) -> None:
         self._code = self._code or code
-        self._outcomes.append(error_fields(kind, message, upload_id, resumable=resumable))
+        outcome = error_fields(kind, message, upload_id, resumable=resumable)
+        self._outcomes.append(outcome | {"file_name": name} if self._several and name else outcome)
         named = f"{name}: {message}" if name and name not in message else message
         hint = f"; go on with: uploader wait {upload_id}" if resumable else ""
         about = f" (upload {upload_id})" if upload_id and not resumable else ""
@@ -137,11 +141,10 @@ def print_json(value: dict[str, Any]) -> None:
 def summary(result: UploadResult) -> str:
     """Parts, bytes, time and trouble in one line."""
     seconds = result.elapsed_seconds
-    rate = f", {human_size((result.file_size or 0) / seconds)}/s" if seconds > 0 else ""
     again = result.bytes_sent - (result.file_size or 0)
     said = [
         f"{result.parts} part{'s' * (result.parts != 1)}",
-        f"{human_size(result.file_size or 0)} in {seconds:.1f} s{rate}",
+        f"{human_size(result.file_size or 0)} in {seconds:.1f} s",
         f"{result.retries} retr{'ies' if result.retries != 1 else 'y'}",
         f"{result.url_refreshes} URL refresh{'es' * (result.url_refreshes != 1)}",
     ]
