@@ -93,7 +93,7 @@ def _shared(command: F) -> F:
     return command
 
 
-@cli.command()
+@cli.command(short_help="Upload files, and wait until they are validated.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--kind", help="3d, asset, audio, avatar, image, model, text or video.  [default: by extension]"
@@ -164,7 +164,7 @@ def wait(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Wait for the service's verdict on an upload that was sent."""
+    """Wait for the verdict on an upload that was sent."""
     report = Report(as_json=as_json, quiet=quiet)
     with report.attempt(), Uploader(project_id=project_id) as uploader:
         report.waiting_for(upload_id)
@@ -174,7 +174,7 @@ def wait(
     return report.close()
 
 
-@cli.command()
+@cli.command(short_help="Run the embedded service until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
 @click.option("--port", default=8123, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -217,7 +217,7 @@ def _environment_lines(environment: Mapping[str, str]) -> Iterator[str]:
         yield f"Remove-Item Env:{JWT_VARIABLE}" if windows else f"unset {JWT_VARIABLE}"
 
 
-@cli.command()
+@cli.command(short_help="Upload to a service that goes wrong three times.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def demo(file: Path | None) -> int:
     """Upload FILE, or 256 MiB made for it, to an embedded service that goes wrong three times."""
