@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from uploader.client import Uploader, UploaderSettings
 from uploader.core.events import Event, Listener
-from uploader.errors import UploadCancelledError
+from uploader.errors import UploaderError
 from uploader.models import UploadResult
 from uploader.observe import ProgressOption
 from uploader.options import UploadOptions, WaitFor
@@ -88,7 +88,7 @@ async def _in_thread(work: Callable[[ProgressOption, threading.Event], T], progr
     with ThreadPoolExecutor(1, thread_name_prefix="uploader") as pool:
         future = loop.run_in_executor(pool, work, relay or progress, cancelled)
         try:
-            return await asyncio.shield(future)
+            result = await asyncio.shield(future)
         except asyncio.CancelledError:
             cancelled.set()
             await _ended(future)
@@ -96,10 +96,13 @@ async def _in_thread(work: Callable[[ProgressOption, threading.Event], T], progr
         except GeneratorExit:
             cancelled.set()
             raise
-        except UploadCancelledError:
-            if relay is not None and relay.error is not None:
-                raise relay.error from None
-            raise
+        except UploaderError:
+            if relay is None or relay.error is None:
+                raise
+        # Every event was handed over before the thread's work was over.
+        if relay is not None and relay.error is not None:
+            raise relay.error
+        return result
 
 
 async def _ended(future: asyncio.Future[Any]) -> None:

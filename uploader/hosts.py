@@ -7,7 +7,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 def split_url(text: str) -> SplitResult | None:
@@ -23,7 +23,7 @@ def split_url(text: str) -> SplitResult | None:
 
 
 def is_host(host: str) -> bool:
-    """Whether `host` is an IP address, or a name the DNS could know (RFC 1123, and underscores)."""
+    """Whether `host` is an IP address, or a name the DNS could know (RFC 1123, and old buckets)."""
     if _address(host) is not None:
         return True
     labels = host.removesuffix(".").split(".")

@@ -14,8 +14,10 @@ from uploader.errors import (
     ApiError,
     AuthError,
     NotCompletedError,
+    SourceChangedError,
     UnreachableError,
     UploadCancelledError,
+    UploaderError,
     UploadFailedError,
     UploadTimeoutError,
 )
@@ -233,9 +235,9 @@ def test_waiting_for_an_upload_that_was_never_completed_ends_soon() -> None:
     session = waiting()
     session.start(0.0)
     pending = CallDone(Call.GET, Upload(id="up5", status="pending"), 0.0)
-    session.handle(pending, 1.0)
+    session.handle(pending, 100.0)
     assert not session.finished, "complete may have been accepted a moment ago"
-    session.handle(pending, 31.0)
+    session.handle(pending, 131.0)
     assert isinstance(session.error, NotCompletedError)
     assert not session.error.resumable
 
@@ -279,3 +281,39 @@ def test_cancelling_is_a_failure_observers_hear_of(steps: int) -> None:
     assert error.nothing_sent == (steps == 0)
     assert error.resumable == (steps == 4)
     assert world.session.cancel(world.now) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AuthError("401", status=401), ApiError("402", status=402), SourceChangedError("f.glb was written to")],
+)
+def test_a_complete_refused_or_never_sent_cannot_be_waited_on(error: UploaderError) -> None:
+    world = sent()
+    world.fail_call(error)
+    assert world.session.error is error
+    assert not error.resumable
+
+
+def test_a_complete_of_unknown_fate_can_be_waited_on() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.fail_call(UnreachableError("no answer to the look either"))
+    assert world.session.error is not None
+    assert world.session.error.resumable
+
+
+def test_a_complete_that_the_service_knows_nothing_of_cannot_be_waited_on() -> None:
+    world = sent(policy=RetryPolicy(attempts=1))
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    assert world.session.error is not None
+    assert not world.session.error.resumable
+
+
+def test_waiting_with_credentials_that_never_worked_is_bad_input() -> None:
+    session = waiting()
+    session.start(0.0)
+    session.handle(CallFailed(Call.GET, AuthError("401", status=401)), 1.0)
+    assert session.error is not None
+    assert session.error.nothing_sent
+    assert not session.error.resumable

@@ -230,10 +230,37 @@ def test_urls_that_ran_out_again_and_again_are_no_strikes() -> None:
     assert world.session.result is not None
 
 
-def test_a_resigned_url_may_differ_in_its_expiry_only() -> None:
-    world = started(parts=2, concurrency=1, resign=False, expires="1985-11-05T00:54:00Z")
-    world.end_put(EXPIRED)
-    world.end_call(expires="1985-11-05T01:54:00Z")
+def test_a_later_expiry_of_the_same_url_is_a_renewal() -> None:
+    world = started(parts=4, concurrency=1, resign=False, expires="1985-11-05T00:54:20Z")
+    world.now += 55
+    world.end_put()
+    world.end_call(expires="1985-11-05T01:54:20Z")
+    world.end_put()
+    world.now += 55
     world.finish()
     assert world.session.result is not None
-    assert not world.session.result.recreated
+    assert world.asked[: world.asked.index(Call.COMPLETE)].count(Call.GET) == 1
+
+
+def test_a_later_expiry_does_not_mend_a_refused_url() -> None:
+    world = started(parts=1, resign=False)
+    world.end_put(EXPIRED)
+    world.end_call(expires="1985-11-05T01:54:20Z")
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.recreated
+
+
+def test_urls_that_run_out_in_an_outage_do_not_stop_everything() -> None:
+    world = started(parts=4, concurrency=2)
+    world.now += 40
+    world.end_put(number=1)
+    world.end_put(number=2)
+    for _ in range(6):
+        world.end_put(error("InternalError", 500), number=4)
+        world.sleep()
+    world.end_put(EXPIRED, number=3)
+    if 4 in [put.part.number for _, put in world.puts.values()]:
+        world.end_put(EXPIRED, number=4)
+    world.finish()
+    assert world.session.result is not None

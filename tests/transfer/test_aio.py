@@ -126,16 +126,17 @@ def test_errors_come_through(tmp_path: Path) -> None:
         asyncio.run(main())
 
 
-def test_a_listener_that_raises_stops_the_upload(glb: Path) -> None:
+@pytest.mark.parametrize("kind", [PartStored, Finished])
+def test_a_listener_that_raises_is_heard(kind: type[Event], glb: Path) -> None:
     def listener(event: Event) -> None:
-        if isinstance(event, PartStored):
+        if isinstance(event, kind):
             raise ZeroDivisionError
 
     async def main() -> None:
         async with make(service) as uploader:
             await uploader.upload(glb, part_size=5 * MiB, concurrency=1, progress=listener)
 
-    with serve(stage_delay=30) as service, pytest.raises(ZeroDivisionError):
+    with serve() as service, pytest.raises(ZeroDivisionError):
         asyncio.run(main())
     assert not uploader_threads()
 

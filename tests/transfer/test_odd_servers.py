@@ -271,3 +271,17 @@ def test_an_immense_retry_after_of_the_api_is_clamped() -> None:
 def test_what_can_be_no_upload_id_is_refused(upload_id: str) -> None:
     with uploader("http://127.0.0.1:9") as up, pytest.raises(InputError, match="upload id"):
         up.wait(upload_id)
+
+
+def test_a_proxy_that_speaks_tls_is_no_crash(
+    glb: Path, trusted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*trusted)
+    with answering(http("", "403 Forbidden"), tls=tls) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        with (
+            uploader("https://api.example.invalid") as up,
+            pytest.raises(UnreachableError, match="proxy refused"),
+        ):
+            up.upload(glb, progress=False)

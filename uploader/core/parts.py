@@ -186,6 +186,11 @@ class Parts:
         """When the next resting part is due."""
         return self._resting[0][0] if self._resting else None
 
+    @property
+    def any_under_way(self) -> bool:
+        """Whether some part is in flight or resting: something will happen by itself."""
+        return bool(self.in_flight or self._resting)
+
     def depart(self, number: int, now: float) -> int:
         """A part goes into flight; the attempt's id."""
         self._attempts += 1

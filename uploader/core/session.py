@@ -17,7 +17,7 @@ from uploader.core.events import (
     UploadCreated,
     UrlsRefreshed,
 )
-from uploader.core.links import check_links, offered_links
+from uploader.core.links import Link, check_links, offered_links
 from uploader.core.outcomes import (
     Break,
     Cause,
@@ -50,6 +50,9 @@ from uploader.options import RetryPolicy, WaitFor
 
 # A link refused as expired this soon after it was handed out was never any good; later, it simply ran out.
 FRESH = 30.0
+
+# So many failures without a success between them are an outage, and not one unlucky part.
+STREAK = 4
 
 _DECIDED_ELSEWHERE = frozenset({Status.VALIDATING, Status.VALIDATED, Status.IMPORTED, Status.COMPLETE})
 
@@ -97,6 +100,7 @@ class UploadSession(Session):
         self._retries = 0
         self._url_refreshes = 0
         self._completes = 0
+        self._in_doubt = False  # whether complete was asked for, and not known to have been refused
         self._failures = 0
         self._doubt: UploaderError = UploaderError("no complete call was made")
         self._gone = ""
@@ -161,6 +165,7 @@ class UploadSession(Session):
             self._doubt = failed.error
             self._ask(Call.GET)
         else:
+            self._in_doubt = self._in_doubt and failed.call is Call.GET
             raise failed.error
 
     def _advance(self) -> None:
@@ -176,6 +181,11 @@ class UploadSession(Session):
         if self._starting_over or self._parts.must_have_url:
             return False  # most likely no link would be taken: wait for the service's word
         return len(self._parts.in_flight) < self._window.size
+
+    @property
+    def _may_try_fresh(self) -> bool:
+        """Whether parts that never failed are tried. Some part always is, or nothing would happen again."""
+        return self._failures < max(self._window.size, STREAK) or not self._parts.any_under_way
 
     def _send(self) -> None:
         if self._starting_over:
@@ -196,7 +206,7 @@ class UploadSession(Session):
         while self._may_fill:
             # While nothing gets through, only parts that failed before are tried: an outage is not
             # multiplied.
-            number = self._parts.next_ready(self._now, fresh=self._failures < self._window.size)
+            number = self._parts.next_ready(self._now, fresh=self._may_try_fresh)
             if number is None:
                 return
             if self._parts.wants_url(number, self._now):
@@ -303,18 +313,25 @@ class UploadSession(Session):
     def _take_links(self, upload: Upload, server_time: float) -> None:
         offered = offered_links(upload, self._parts.missing(), loopback=self._loopback)
         fresh = {n: link for n, link in offered.items() if self._parts.held(n).differs(link)}
+        # What the store refused is not mended by another date for the same URL.
+        refused = {
+            n for n, required in self._parts.blocked.items() if required and not self._has_new_url(n, offered)
+        }
         if fresh:
             self._parts.grant(fresh, self._now, server_time)
             self._url_refreshes += 1
             self._tell(UrlsRefreshed(len(fresh)))
         blocked = self._parts.unblock()
-        if any(required and number not in fresh for number, required in blocked.items()):
+        if refused & blocked.keys():
             self._start_over("a link was refused and the service gives no fresh one")
             return
         for number in blocked:
             if number not in fresh:
                 self._parts.keep_url(number)
         self._parts.ready_again(blocked)
+
+    def _has_new_url(self, number: int, offered: dict[int, Link]) -> bool:
+        return number in offered and offered[number].url != self._parts.held(number).url
 
     # Completing
 
@@ -331,7 +348,7 @@ class UploadSession(Session):
 
     def _complete_again(self) -> None:
         """The service was looked at after a complete call of unknown fate, and it is still pending."""
-        doubt = self._doubt
+        doubt, self._in_doubt = self._doubt, False
         if not isinstance(doubt, UnreachableError) or self._completes >= self._policy.attempts:
             raise doubt
         delay = max(
@@ -342,6 +359,14 @@ class UploadSession(Session):
         self._completes += 1
 
     # The end
+
+    @property
+    def _all_there(self) -> bool:
+        return super()._all_there or (self.phase is Phase.COMPLETING and self._in_doubt)
+
+    def _ask(self, call: Call) -> None:
+        self._in_doubt = self._in_doubt or call is Call.COMPLETE
+        super()._ask(call)
 
     def _finish(self, upload: Upload) -> UploadResult:
         return UploadResult(

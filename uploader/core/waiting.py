@@ -22,6 +22,7 @@ from uploader.core.events import (
 from uploader.core.retry import Random
 from uploader.core.verdict import Poller, is_decided
 from uploader.errors import (
+    AnswerError,
     ApiError,
     AuthError,
     NotCompletedError,
@@ -161,7 +162,7 @@ class Session(ABC):
     @property
     def _all_there(self) -> bool:
         """Whether every byte is there, so that waiting will tell what became of it."""
-        return self.phase in (Phase.COMPLETING, Phase.VALIDATING)
+        return self.phase is Phase.VALIDATING
 
     def _watch(self, upload: Upload) -> None:
         """Take note of the service's status: done, or look again later."""
@@ -219,21 +220,26 @@ class WaitSession(Session):
         return self._status != Status.PENDING
 
     def _fail(self, error: UploaderError) -> None:
-        error.nothing_sent = True
+        # Credentials or an address that never worked are bad input; what was never seen is not known to be
+        # there.
+        error.nothing_sent = self._status == ""
         super()._fail(error)
+        if error.nothing_sent and isinstance(error, AuthError | AnswerError):
+            error.resumable = False
 
     # An upload may be pending for a moment after complete was accepted; for this long, in seconds, it is
     # believed.
     GRACE = 30.0
+    _pending_since: float | None = None
 
     def _begin(self) -> None:
         self._ask(Call.GET)
 
     def _call_done(self, done: CallDone) -> None:
-        if done.upload.status == Status.PENDING and self._now - self._started >= self.GRACE:
-            raise NotCompletedError(
-                "the upload was never completed: its parts were not all sent, so upload the file again"
-            )
+        if done.upload.status == Status.PENDING:
+            self._pending_since = self._now if self._pending_since is None else self._pending_since
+            if self._now - self._pending_since >= self.GRACE:
+                raise NotCompletedError("the upload was never completed: upload the file again")
         self._watch(done.upload)
 
     def _finish(self, upload: Upload) -> UploadResult:

@@ -158,9 +158,10 @@ class Connection:
     def _trace(self, name: str, info: dict[str, Any]) -> None:
         if name.endswith("connect_tcp.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
-        elif name.endswith("start_tls.started") and self._socket is not None:
-            # TLS takes the socket's descriptor over; during the handshake a copy of it can still be shut.
-            self._socket = self._handshake = self._socket.dup()
+        elif name.endswith("start_tls.started") and type(self._socket) is socket.socket:
+            # TLS takes a plain socket's descriptor over; during the handshake a copy of it can still be shut.
+            with suppress(OSError):  # out of descriptors: then a stop waits for the handshake
+                self._socket = self._handshake = self._socket.dup()
         elif name.endswith(("start_tls.complete", "start_tls.failed")):
             self._end_handshake()
             done = name.endswith("complete")

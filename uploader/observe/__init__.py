@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from uploader.core.events import Event, Listener
 
@@ -36,7 +36,8 @@ def listening(progress: ProgressOption, name: str, size: int | None) -> Iterator
     try:
         yield shown
     finally:
-        shown.close()
+        with suppress(OSError):  # nobody reads it; that changes nothing about the upload
+            shown.close()
 
 
 def _ignore(event: Event) -> None:

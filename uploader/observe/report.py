@@ -21,7 +21,8 @@ def say(text: str) -> None:
     """A line on stderr, from the command; none where stderr is closed."""
     if sys.stderr is None:
         return
-    print(f"uploader: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+    with suppress(OSError):  # nobody reads it; that changes nothing about the upload
+        print(f"uploader: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def exit_code(error: UploaderError) -> int:
