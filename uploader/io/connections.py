@@ -76,7 +76,7 @@ class Scope:
 
 # Exact `bytes` of this size cost the least CPU: smaller ones mean more calls, larger ones page faults, and
 # h11 copies memoryviews. Measured in benchmarks/README.md.
-BLOCK = 256 * 1024
+BLOCK = 512 * 1024
 
 
 class Pace:
