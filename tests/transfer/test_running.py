@@ -20,7 +20,7 @@ from uploader import (
     UploadFailedError,
     UploadTimeoutError,
 )
-from uploader.core.events import Event, PartStored, Phase, PhaseChanged, Progress
+from uploader.core.events import Event, Finished, PartStored, Phase, PhaseChanged, Progress
 
 
 def threads() -> set[str]:
@@ -86,6 +86,7 @@ def test_progress_ends_at_the_files_size_and_phases_come_in_order(glb: Path, ope
     events: list[Event] = []
     with opened() as (_, uploader):
         uploader.upload(glb, part_size=5 * MiB, progress=events.append)
+    assert isinstance(events[-1], Finished)
     progress = [event.sent for event in events if isinstance(event, Progress)]
     assert progress[-1] == glb.stat().st_size
     assert progress == sorted(progress)

@@ -21,6 +21,8 @@ from uploader.core.events import (
     CallFailed,
     CallRetrying,
     Event,
+    Failed,
+    Finished,
     Happening,
     Listener,
     PartEnded,
@@ -137,6 +139,8 @@ class Run:
                 self._puts.cancel()
                 self._puts = Scope()
             case _:
+                if isinstance(action, Finished | Failed):
+                    self._tell_progress()  # nothing is told after the end
                 self._note(action)
                 self.listener(action)
 
