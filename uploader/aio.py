@@ -28,7 +28,7 @@ class AsyncUploader:
     """`Uploader`, awaitable: the same arguments, results and errors. Uploads may run side by side.
 
     Cancelling the awaiting task ends the transfer within a moment, and no thread of it is left when the await
-    is over. A `progress` function is called in the event loop's thread.
+    is over. A `progress` function is called in the event loop's thread; one that raises stops the transfer.
     """
 
     def __init__(self, **settings: Unpack[UploaderSettings]) -> None:

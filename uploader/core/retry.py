@@ -28,6 +28,18 @@ def backoff(policy: RetryPolicy, failures: int, random: Random) -> float:
     return random() * min(policy.cap, policy.base * 2.0**doublings)
 
 
+def pause(policy: RetryPolicy, failures: int, after: float | None, random: Random) -> float:
+    """Seconds to wait before another attempt: the backoff, or what a Retry-After asked for if that is longer.
+
+    Args:
+        policy: its `retry_after_cap` is the longest wish that is honoured.
+        failures: how many there were in a row, from 1.
+        after: seconds the server asked for, unclamped; None where it did not.
+        random: as for `backoff`.
+    """
+    return max(backoff(policy, failures, random), min(after or 0.0, policy.retry_after_cap))
+
+
 def parse_retry_after(value: str | None, date: str | None) -> float | None:
     """Seconds that a `Retry-After` header asks for, at least 0; None where it is absent or unreadable.
 

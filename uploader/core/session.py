@@ -32,7 +32,7 @@ from uploader.core.outcomes import (
 )
 from uploader.core.parts import Flight, Parts
 from uploader.core.plan import Plan
-from uploader.core.retry import Random, RetryBudget, backoff
+from uploader.core.retry import Random, RetryBudget, pause
 from uploader.core.waiting import Session
 from uploader.errors import (
     AnswerError,
@@ -165,7 +165,8 @@ class UploadSession(Session):
             self._doubt = failed.error
             self._ask(Call.GET)
         else:
-            self._in_doubt = self._in_doubt and failed.call is Call.GET
+            if failed.call is Call.COMPLETE:
+                self._in_doubt = False
             raise failed.error
 
     def _advance(self) -> None:
@@ -268,23 +269,18 @@ class UploadSession(Session):
         history.breaks = history.breaks + 1 if retry.cause is Cause.NETWORK else 0
         if history.breaks % 2 == 0 and history.breaks:
             self._parts.distrust(flight.number)
-        delay = max(
-            backoff(self._policy, failures, self._random),
-            min(retry.after or 0.0, self._policy.retry_after_cap),
-            self._budget.reserve(self._now),
-        )
+        delay = max(pause(self._policy, failures, retry.after, self._random), self._budget.reserve(self._now))
         self._parts.rest(flight.number, self._now + delay)
         self._tell_retry(flight.number, retry.cause, retry.detail, delay)
 
     def _renew_url(self, flight: Flight, refusal: NewUrl) -> None:
-        if flight.held.generation != self._parts.held(flight.number).generation:
+        if flight.held.generation == self._parts.held(flight.number).generation:
+            ran_out = refusal.cause is Cause.EXPIRED and flight.started - flight.held.granted > FRESH
+            if not ran_out:
+                self._strike(flight.number, refusal)
+            self._parts.block(flight.number, required=True)
+        else:
             self._parts.ready_again([flight.number])  # a newer link came meanwhile: try that
-            self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
-            return
-        ran_out = refusal.cause is Cause.EXPIRED and flight.started - flight.held.granted > FRESH
-        if not ran_out:
-            self._strike(flight.number, refusal)
-        self._parts.block(flight.number, required=True)
         self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
 
     def _strike(self, number: int, verdict: Retry | NewUrl) -> None:
@@ -322,7 +318,7 @@ class UploadSession(Session):
             self._url_refreshes += 1
             self._tell(UrlsRefreshed(len(fresh)))
         blocked = self._parts.unblock()
-        if refused & blocked.keys():
+        if refused:
             self._start_over("a link was refused and the service gives no fresh one")
             return
         for number in blocked:
@@ -351,10 +347,7 @@ class UploadSession(Session):
         doubt, self._in_doubt = self._doubt, False
         if not isinstance(doubt, UnreachableError) or self._completes >= self._policy.attempts:
             raise doubt
-        delay = max(
-            backoff(self._policy, self._completes, self._random),
-            min(doubt.retry_after or 0.0, self._policy.retry_after_cap),
-        )
+        delay = pause(self._policy, self._completes, doubt.retry_after, self._random)
         self._next_ask = (self._now + delay, Call.COMPLETE)
         self._completes += 1
 

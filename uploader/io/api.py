@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
 from uploader.core.events import CallRetrying
 from uploader.core.outcomes import Answer, Response
-from uploader.core.retry import Random, backoff, parse_http_date
+from uploader.core.retry import Random, parse_http_date, pause
 from uploader.errors import AnswerError
 from uploader.io.connections import Connections, Scope
 from uploader.models import CreateRequest, Upload
@@ -131,8 +131,7 @@ class Api:
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         after = error.verdict.error.retry_after if isinstance(error, _RepeatError) else None
-        pause = backoff(self._policy, state.attempt_number, self._random)
-        return max(pause, min(after or 0.0, self._policy.retry_after_cap))
+        return pause(self._policy, state.attempt_number, after, self._random)
 
     def _judge(self, call: Call, answer: Answer, upload_id: str | None) -> Told:
         verdict = judge_call(call, answer, self._credentials.variables, upload_id)
