@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
@@ -15,13 +14,18 @@ from starlette.types import ASGIApp
 
 from uploader.local.answers import ApiError, RefusalError, StoreError
 from uploader.local.connections import Connections
-from uploader.local.recording import Recorded, Recorder
+from uploader.local.pacing import Pacer
+from uploader.local.recording import Log, Recorder
 
 
 def application(
-    routes: Iterable[BaseRoute], log: deque[Recorded], connections: Connections, clock: Callable[[], float]
+    routes: Iterable[BaseRoute],
+    log: Log,
+    connections: Connections,
+    clock: Callable[[], float],
+    pacer: Pacer | None,
 ) -> ASGIApp:
-    """The service as an ASGI application that enters each request into `log`."""
+    """The service as an ASGI application that enters each request into `log`, and reads parts by `pacer`."""
     handlers = {
         RefusalError: _refused,
         HTTPException: _not_routed,
@@ -30,7 +34,7 @@ def application(
     }
     app = Starlette(routes=list(routes), exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Recorder(app, log, connections, clock)
+    return Recorder(app, log, connections, clock, pacer)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -57,10 +58,15 @@ class Connections:
         for transport in list(self._all):
             transport.abort()
 
-    async def closed(self, client: Client | None) -> None:
-        """Wait until the connection is lost. A peer's leaving is not noticed while its data waits unread."""
+    async def closed(self, client: Client | None, timeout: float | None = None) -> None:
+        """Wait until the connection is lost, or for so many seconds.
+
+        A peer's leaving is not noticed while its data waits unread.
+        """
         if client in self._known:
-            await self._known[client][1].wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._known[client][1].wait()
 
 
 def protocol_class(connections: Connections) -> type[H11Protocol]:

@@ -1,8 +1,9 @@
-"""One request on its way through the service: counted, recorded, dated, and if need be cut off."""
+"""One request on its way through the service: counted, paced, recorded, dated, and if need be cut off."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uploader.local.connections import Client, Connections
 from uploader.local.faults import Target
+from uploader.local.pacing import Pacer
 
 REMEMBERED = 20_000
 """Requests that are remembered: the newest, so that a service may run for long."""
@@ -56,14 +58,18 @@ def classify(method: str, path: str) -> Target:
     return next(matching, "other")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
-    """One request being answered. `finish` is called once, before the answer's first byte can be seen."""
+    """One request being answered. It enters the log before the answer's first byte can be seen.
+
+    `pacer` slows the reading of a part's body; None does not.
+    """
 
     scope: Scope
     receive: Receive
     connections: Connections
-    finish: Callable[[Recorded], None]
+    log: Log
+    pacer: Pacer | None
     body: bytearray = field(default_factory=bytearray)
     body_bytes: int = 0
     recorded: bool = False
@@ -79,7 +85,7 @@ class Exchange:
         return classify(self.scope["method"], self.scope["path"])
 
     async def read(self) -> Message:
-        """The ASGI receive of this request, counted."""
+        """The ASGI receive of this request, counted and paced."""
         message = await self.receive()
         if message["type"] == "http.disconnect":
             self.record(None)
@@ -87,6 +93,10 @@ class Exchange:
         self.body_bytes += len(data)
         if self.target != "part" and len(self.body) < LONGEST_BODY:
             self.body += data
+        paced = self.pacer if self.target == "part" else None
+        if paced and (wait := paced.wait(len(data), time.monotonic())):
+            # What is not read meanwhile fills the socket's buffers, and once they are full the client waits.
+            await self.connections.closed(self._client, wait)
         return message
 
     async def discard(self, limit: int | None = None) -> None:
@@ -115,9 +125,10 @@ class Exchange:
         """Enter the request into the service's list; only the first call counts."""
         if not self.recorded:
             self.recorded = True
-            self.finish(self._recorded(status))
+            self.log.end(self, self.seen(status))
 
-    def _recorded(self, status: int | None) -> Recorded:
+    def seen(self, status: int | None) -> Recorded:
+        """The request as far as it got."""
         query = dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         number = query.get("partNumber", "")
         part = int(number) if self.target == "part" and re.fullmatch("[0-9]{1,9}", number) else None
@@ -129,17 +140,51 @@ class Exchange:
         return Recorded(self.target, method, path, query, headers, body, part, self.body_bytes, status)
 
 
+class Log:
+    """The requests: those that are over, and those under way. Any thread may read it."""
+
+    def __init__(self) -> None:
+        self._over = deque[Recorded](maxlen=REMEMBERED)
+        self._under_way = set[Exchange]()
+
+    def begin(self, exchange: Exchange) -> None:
+        """A request has come in."""
+        self._under_way.add(exchange)
+
+    def end(self, exchange: Exchange, recorded: Recorded) -> None:
+        """It is about to be answered, or will not be."""
+        self._over.append(recorded)
+        self._under_way.discard(exchange)
+
+    @property
+    def over(self) -> list[Recorded]:
+        """Those that are over, in that order."""
+        return list(self._over)
+
+    @property
+    def under_way(self) -> list[Recorded]:
+        """Those that are not, as far as they got, in no order."""
+        return [exchange.seen(None) for exchange in list(self._under_way)]
+
+
 class Recorder:
     """ASGI middleware: makes the exchange, dates and records every answer by the service's own `clock`."""
 
     def __init__(
-        self, app: ASGIApp, log: deque[Recorded], connections: Connections, clock: Callable[[], float]
+        self,
+        app: ASGIApp,
+        log: Log,
+        connections: Connections,
+        clock: Callable[[], float],
+        pacer: Pacer | None,
     ) -> None:
         self._app, self._log, self._connections, self._clock = app, log, connections, clock
+        self._pacer = pacer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        exchange = Exchange(scope, receive, self._connections, self._log.append)
+        exchange = Exchange(scope, receive, self._connections, self._log, self._pacer)
+        self._log.begin(exchange)
 
         async def dated(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +19,8 @@ from uploader.local.faultspec import parse
 from uploader.local.lifecycle import Lifecycle
 from uploader.local.links import Links
 from uploader.local.listening import check_loopback, listen, netloc
-from uploader.local.recording import REMEMBERED, Recorded
+from uploader.local.pacing import Pacer
+from uploader.local.recording import Log
 from uploader.local.running import Certificate, Server, configuration, running
 from uploader.local.service import Service
 from uploader.local.signing import LONGEST, Signer
@@ -42,6 +42,7 @@ def serve(
     certificate: Certificate | None = None,
     stage_delay: float = 0.1,
     clock_offset: float = 0.0,
+    rate: float | None = None,
 ) -> Iterator[Service]:
     """Run a Scenario-compatible upload service with its own object store, for as long as the block lasts.
 
@@ -62,15 +63,16 @@ def serve(
         certificate: paths of a certificate (chain) and its key, PEM; with them the service speaks https.
         stage_delay: seconds before each step of the status from validating on.
         clock_offset: seconds the service's clock is ahead of this machine's.
+        rate: bytes per second it takes in of all parts together, more than 0; None as many as come.
 
     Raises:
-        ValueError: a fault does not parse, the host is not a loopback address, `ttl` or `stage_delay` is
-            out of range.
+        ValueError: a fault does not parse, the host is not a loopback address, `ttl`, `stage_delay` or `rate`
+            is out of range.
         OSError: the port is taken, or the directory or certificate cannot be used.
     """
     plan = FaultPlan([parse(spec) for spec in faults])
     check_loopback(host)
-    _check_times(ttl, stage_delay)
+    _check_numbers(ttl, stage_delay, rate)
     with ExitStack() as stack:
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uploader-local-"))
@@ -82,22 +84,21 @@ def serve(
         def clock() -> float:
             return time.time() + clock_offset
 
-        connections, log, credentials = (
-            Connections(),
-            deque[Recorded](maxlen=REMEMBERED),
-            Credentials(api_key, api_secret, jwt),
-        )
+        connections, log, credentials = Connections(), Log(), Credentials(api_key, api_secret, jwt)
         lifecycle, signer = Lifecycle(depot, clock, stage_delay), Signer(depot.signing_key, origin, address)
         control = ControlApi(depot, Links(signer, clock, ttl, resign), lifecycle, plan, credentials, clock)
         storage = Storage(depot, signer, plan, clock)
-        app = application([*control.routes(), *storage.routes()], log, connections, clock)
+        pacer = None if rate is None else Pacer(rate)
+        app = application([*control.routes(), *storage.routes()], log, connections, clock, pacer)
         server = Server(configuration(app, connections, certificate), lifecycle, connections)
         stack.enter_context(running(server, listener))
         yield Service(f"{origin}/v1", credentials, depot, log)
 
 
-def _check_times(ttl: float, stage_delay: float) -> None:
+def _check_numbers(ttl: float, stage_delay: float, rate: float | None) -> None:
     if not 0 < ttl <= LONGEST:
         raise ValueError(f"ttl must be more than 0 and at most {LONGEST} seconds, not {ttl}")
     if not 0 <= stage_delay < float("inf"):
         raise ValueError(f"stage_delay must be 0 seconds or more, not {stage_delay}")
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ValueError(f"rate must be more than 0 bytes per second, not {rate}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from uploader.local.credentials import Credentials
 from uploader.local.depot import Depot
-from uploader.local.recording import Recorded
+from uploader.local.recording import Log, Recorded
 from uploader.local.records import StoredPart, Upload
 
 
@@ -18,7 +17,7 @@ class Service:
     `base_url` ends in `/v1`; `api_key` and `api_secret` are what it admits.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, log: deque[Recorded]) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, log: Log) -> None:
         self.base_url = base_url
         self.api_key, self.api_secret = credentials.key, credentials.secret
         self._depot, self._log = depot, log
@@ -41,7 +40,12 @@ class Service:
     @property
     def requests(self) -> list[Recorded]:
         """All requests so far, in order of completion. A request is here before its answer can be read."""
-        return list(self._log)
+        return self._log.over
+
+    @property
+    def under_way(self) -> list[Recorded]:
+        """The requests that have come in and are not in `requests` yet, as far as they got."""
+        return self._log.under_way
 
     def upload(self, upload_id: str) -> dict[str, Any]:
         """The upload as the API shows it now, without links. Raises KeyError if there is none."""
