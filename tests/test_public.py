@@ -11,7 +11,7 @@ import pytest
 import uploader
 from uploader import errors
 from uploader.client import UploaderSettings
-from uploader.options import TransferOptions, UploadOptions
+from uploader.options import ResumeOptions, TransferOptions, UploadOptions
 
 
 def test_exported_names_are_pinned() -> None:
@@ -34,12 +34,16 @@ def test_exported_names_are_pinned() -> None:
         "NotCompletedError",
         "NotFoundError",
         "PartError",
+        "PendingUpload",
+        "ResumeOptions",
         "RetryPolicy",
         "SourceChangedError",
         "SourceError",
+        "StateError",
         "Status",
         "Timeouts",
         "UnreachableError",
+        "UploadBusyError",
         "UploadCancelledError",
         "UploadConflictError",
         "UploadFailedError",
@@ -65,7 +69,7 @@ def test_every_public_name_is_documented(name: str) -> None:
 
 
 def test_both_uploaders_take_the_same_arguments() -> None:
-    for method in ("upload", "wait"):
+    for method in ("upload", "resume", "wait", "uploads", "forget"):
         ours = set(inspect.signature(getattr(uploader.Uploader, method)).parameters)
         theirs = set(inspect.signature(getattr(uploader.AsyncUploader, method)).parameters)
         assert ours - {"cancelled"} == theirs
@@ -77,8 +81,9 @@ def test_both_uploaders_take_the_same_settings() -> None:
 
 def test_upload_options_document_each_key_and_cover_the_transfer_options() -> None:
     keys = set(UploadOptions.__annotations__)
-    documented = set(re.findall(r"^    +(\w+): ", inspect.getdoc(UploadOptions) or "", re.MULTILINE))
-    assert documented == keys
+    text = f"{inspect.getdoc(ResumeOptions)}\n{inspect.getdoc(UploadOptions)}"
+    documented = re.findall(r"^    +(\w+): ", text, re.MULTILINE)
+    assert sorted(documented) == sorted(keys)
     assert set(TransferOptions.__dataclass_fields__) <= keys
 
 

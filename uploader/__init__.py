@@ -5,7 +5,7 @@ result = uploader.upload("model.safetensors", kind="model")
 """
 
 from uploader.aio import AsyncUploader
-from uploader.client import Job, Uploader, upload
+from uploader.client import Uploader, upload
 from uploader.core import events
 from uploader.errors import (
     AnswerError,
@@ -18,15 +18,18 @@ from uploader.errors import (
     PartError,
     SourceChangedError,
     SourceError,
+    StateError,
     UnreachableError,
+    UploadBusyError,
     UploadCancelledError,
     UploadConflictError,
     UploaderError,
     UploadFailedError,
     UploadTimeoutError,
 )
-from uploader.models import AssetOptions, Kind, Status, UploadResult
-from uploader.options import RetryPolicy, Timeouts, UploadOptions
+from uploader.job import Job
+from uploader.models import AssetOptions, Kind, PendingUpload, Status, UploadResult
+from uploader.options import ResumeOptions, RetryPolicy, Timeouts, UploadOptions
 from uploader.version import __version__
 
 __all__ = [
@@ -42,12 +45,16 @@ __all__ = [
     "NotCompletedError",
     "NotFoundError",
     "PartError",
+    "PendingUpload",
+    "ResumeOptions",
     "RetryPolicy",
     "SourceChangedError",
     "SourceError",
+    "StateError",
     "Status",
     "Timeouts",
     "UnreachableError",
+    "UploadBusyError",
     "UploadCancelledError",
     "UploadConflictError",
     "UploadFailedError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -10,9 +11,13 @@ def main() -> None:
     try:
         from uploader.cli import main as run
 
-        sys.exit(run(sys.argv[1:]))
-    except KeyboardInterrupt:  # before or after the command's own handling
-        sys.exit(130)
+        code = run(sys.argv[1:])
+        # All is said and done: what still comes must not show a traceback of Python's own end.
+        for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+            signal.signal(number, signal.SIG_IGN)
+        sys.exit(code)
+    except KeyboardInterrupt as error:  # before or after the command's own handling
+        sys.exit(143 if type(error) is not KeyboardInterrupt else 130)
 
 
 if __name__ == "__main__":

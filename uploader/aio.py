@@ -17,9 +17,9 @@ from typing import Any, Self, TypeVar, Unpack
 from uploader.client import Uploader, UploaderSettings
 from uploader.core.events import Event, Listener
 from uploader.errors import UploaderError
-from uploader.models import UploadResult
+from uploader.models import PendingUpload, UploadResult
 from uploader.observe import ProgressOption
-from uploader.options import UploadOptions, WaitFor
+from uploader.options import ResumeOptions, UploadOptions, WaitFor
 
 T = TypeVar("T")
 
@@ -48,6 +48,29 @@ class AsyncUploader:
             return self._uploader.run(job, progress=listener, cancelled=cancelled)
 
         return await _in_thread(work, progress)
+
+    async def resume(
+        self,
+        upload_id: str,
+        *,
+        progress: ProgressOption = None,
+        **options: Unpack[ResumeOptions],
+    ) -> UploadResult:
+        """See `Uploader.resume`."""
+
+        def work(listener: ProgressOption, cancelled: threading.Event) -> UploadResult:
+            job = self._uploader.prepare_resume(upload_id, **options)
+            return self._uploader.run(job, progress=listener, cancelled=cancelled)
+
+        return await _in_thread(work, progress)
+
+    async def uploads(self) -> list[PendingUpload]:
+        """See `Uploader.uploads`."""
+        return await asyncio.to_thread(self._uploader.uploads)
+
+    async def forget(self, upload_id: str) -> None:
+        """See `Uploader.forget`."""
+        await asyncio.to_thread(self._uploader.forget, upload_id)
 
     async def wait(
         self,

@@ -1,7 +1,7 @@
 """The command: parse, show, exit codes.
 
 Exit codes: 0 done, 1 failed for good, 2 bad usage or input and nothing sent, 3 stopped but resumable,
-130 Ctrl-C.
+130 Ctrl-C, 143 SIGTERM.
 With `--json` stdout carries one JSON object; everything else goes to stderr.
 """
 
@@ -9,43 +9,43 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
 from uploader.client import Uploader
-from uploader.observe.report import DONE, FAILED, INTERRUPTED, USAGE, Report, error_fields, print_json, say
-from uploader.options import JWT_VARIABLE, Concurrency, UploadOptions, WaitFor
+from uploader.errors import StateError
+from uploader.io.state import state_directory
+from uploader.job import Job
+from uploader.models import PendingState, PendingUpload
+from uploader.observe.report import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    USAGE,
+    Report,
+    Terminated,
+    error_fields,
+    print_json,
+    say,
+)
+from uploader.observe.table import table
+from uploader.options import JWT_VARIABLE, ResumeOptions, UploadOptions, WaitFor
+from uploader.parameters import age, sending, size, talking
+from uploader.pending import forget as forget_upload
+from uploader.pending import pending_uploads
 from uploader.version import __version__
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_UNITS = {"": 1, "b": 1}
-_UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)}
-_UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)}
-
-
-def size(text: str) -> int:
-    """A number of bytes, with or without a unit: 16777216, 16MiB, 16MB."""
-    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]*)\s*", text.lower())
-    if found is None or found.group(2) not in _UNITS:
-        raise click.BadParameter(f"{text!r} is no size: write 16MiB or 16777216")
-    return int(float(found.group(1)) * _UNITS[found.group(2)])
-
-
-def concurrency(text: str) -> Concurrency:
-    """`auto`, or a number."""
-    if text == "auto":
-        return "auto"
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
-        raise click.BadParameter(f"{text!r} is neither auto nor a number")
-    return int(text)
+_UNFINISHED = (PendingState.INTERRUPTED, PendingState.STOPPED, PendingState.MISSING)
+_ABANDONED = (PendingState.FAILED, PendingState.GONE)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,15 +54,45 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's encoding
     try:
-        return int(cli.main(list(arguments), prog_name="uploader", standalone_mode=False) or DONE)
+        with _stoppable():
+            return int(cli.main(list(arguments), prog_name="uploader", standalone_mode=False) or DONE)
     except click.ClickException as error:
         error.show(sys.stderr)
         return _json_error(arguments, USAGE, "UsageError", error.format_message())
+    except Terminated:
+        return TERMINATED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a defect; what a user gets of it is one line
         say(f"unexpected {type(error).__name__}: {error}; this is a fault of the uploader, please report it")
         return _json_error(arguments, FAILED, type(error).__name__, str(error))
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM (on Windows: Ctrl-Break) stops what is under way just as Ctrl-C does.
+
+    The first one counts. Stopping is prompt, and is not itself to be stopped half way.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stops = (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM))
+    before = {number: signal.getsignal(number) for number in stops}
+
+    def stop(number: int, _: object) -> None:
+        for other in stops:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as in a background job
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _json_error(arguments: Sequence[str], code: int, kind: str, message: str) -> int:
@@ -81,18 +111,6 @@ def cli() -> None:
     """
 
 
-def _shared(command: F) -> F:
-    """The options of every command that talks to the API."""
-    for option in (
-        click.option("--quiet", "-q", is_flag=True, help="Show nothing but errors."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Give up on a file after this long."),
-        click.option("--project-id", help="The project that owns the upload."),
-    ):
-        command = option(command)
-    return command
-
-
 @cli.command(short_help="Upload files, and wait until they are validated.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
@@ -102,47 +120,163 @@ def _shared(command: F) -> F:
 @click.option(
     "--part-size", type=size, metavar="SIZE", help="Bytes of a part, 5MiB to 5GiB.  [default: 16MiB or more]"
 )
-@click.option(
-    "--concurrency",
-    type=concurrency,
-    metavar="auto|N",
-    default="auto",
-    show_default=True,
-    help="Parts at once, up to 64.",
-)
-@click.option(
-    "--wait-for",
-    type=click.Choice(["validated", "imported", "none"]),
-    default="validated",
-    show_default=True,
-    help="Which status to wait for.",
-)
-@click.option(
-    "--verify",
-    type=click.Choice(["md5", "none"]),
-    default="md5",
-    show_default=True,
-    help="Compare each part's MD5 with the store's ETag.",
-)
-@_shared
+@click.option("--no-resume", is_flag=True, help="Start anew, and forget an interrupted upload of the file.")
+@sending
+@talking
 def upload(files: tuple[str, ...], project_id: str | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Upload files one after the other, and wait until the service has validated each.
 
-    All are checked before anything is sent.
+    All are checked before anything is sent. Where an upload of a file was interrupted, it is gone on with:
+    only what the store did not acknowledge is sent.
     """
-    if options["wait_for"] == "none":
-        options["wait_for"] = None
+    options["resume"] = not options.pop("no_resume")
     report = Report(as_json=as_json, quiet=quiet, several=len(files) > 1)
     with report.attempt(), Uploader(project_id=project_id) as uploader:
-        given = cast(UploadOptions, options)
+        given = cast(UploadOptions, _plain(options))
         jobs = [uploader.prepare(file, **given) for file in files]
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
             with report.attempt(job.file_name):
-                with report.listening(job.file_name, job.plan.file_size) as listener:
-                    result = uploader.run(job, progress=listener)
-                report.done(result)
+                _run(report, uploader, job)
+            if report.stopped:
+                report.not_begun([left.file_name for left in jobs[number:]])
+                break
+    return report.close()
+
+
+@cli.command(short_help="Go on with uploads that were interrupted.")
+@click.argument("which", nargs=-1, metavar="[UPLOAD_ID|FILE]...")
+@sending
+@talking
+def resume(which: tuple[str, ...], project_id: str | None, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Go on with interrupted uploads: those named, or all that `uploader list` shows for this API."""
+    report = Report(as_json=as_json, quiet=quiet, several=len(which) != 1)
+    with report.attempt(), ExitStack() as stack:
+        uploader = stack.enter_context(Uploader(project_id=project_id))
+        chosen = _choose(which, base_url=uploader.base_url, project_id=project_id)
+        report.several = len(which) != 1 or len(chosen) != 1
+        uploaders = {project_id: uploader}
+        for pending in chosen:
+            if pending.project_id not in uploaders:
+                other = Uploader(project_id=pending.project_id)
+                uploaders[pending.project_id] = stack.enter_context(other)
+            uploader = uploaders[pending.project_id]
+            with report.attempt(pending.file_name):
+                given = cast(ResumeOptions, _plain(options))
+                _run(report, uploader, uploader.prepare_resume(pending.upload_id, **given))
             if report.stopped:
                 break
+        if not chosen:
+            say(_nothing(uploader.base_url))
+    return report.close()
+
+
+def _run(report: Report, uploader: Uploader, job: Job) -> None:
+    """One upload of perhaps several."""
+    with report.listening(job.file_name, job.plan.file_size) as listener:
+        result = uploader.run(job, progress=listener)
+    report.done(result)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """The command's options as Python's."""
+    return options | {"wait_for": None if options["wait_for"] == "none" else options["wait_for"]}
+
+
+def _choose(
+    which: Sequence[str], *, base_url: str | None = None, project_id: str | None = None
+) -> list[PendingUpload]:
+    """The unfinished uploads that are meant: by id, by file, or all that can be gone on with.
+
+    Raises:
+        StateError: one is not known.
+    """
+    known = pending_uploads(state_directory(os.environ))
+    here = [
+        pending
+        for pending in known
+        if base_url in (None, pending.base_url) and project_id in (None, pending.project_id)
+    ]
+    if not which:
+        return [pending for pending in here if pending.state in _UNFINISHED]
+    chosen: dict[str, PendingUpload] = {}
+    for name in which:
+        path = os.path.realpath(name)
+        found = [it for it in here if name == it.upload_id]
+        found = found or [it for it in here if path == it.path and it.state not in _ABANDONED]
+        if not found:
+            elsewhere = next((it for it in known if name == it.upload_id or path == it.path), None)
+            raise StateError(
+                f"nothing is known of an unfinished upload {name}{_where(elsewhere)}: see uploader list"
+            )
+        chosen |= {it.upload_id: it for it in found}
+    return list(chosen.values())
+
+
+def _where(pending: PendingUpload | None) -> str:
+    """Where an upload goes that does not go here."""
+    if pending is None:
+        return ""
+    project = f"project {pending.project_id}" if pending.project_id else "no project"
+    return f" here (it goes to {pending.base_url}, {project})"
+
+
+def _nothing(base_url: str) -> str:
+    """Why there is nothing to go on with."""
+    known = pending_uploads(state_directory(os.environ))
+    running = sum(it.state is PendingState.RUNNING for it in known)
+    hint = f"; {running} running" if running else ""
+    others = sum(it.base_url != base_url for it in known)
+    hint += f"; {others} for another API (see uploader list and SCENARIO_BASE_URL)" if others else ""
+    return f"there is nothing to go on with at {base_url}{hint}"
+
+
+@cli.command("list", short_help="Show uploads that are not done.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def list_(as_json: bool) -> int:
+    """Show the uploads that are not done, of every API and project this machine uploaded to."""
+    report = Report(as_json=as_json, several=True)
+    with report.attempt():
+        uploads = pending_uploads(state_directory(os.environ))
+        if as_json:
+            print_json({"uploads": [pending.model_dump(mode="json") for pending in uploads]})
+            return DONE
+        for line in table(uploads) if uploads else ():
+            click.echo(line)
+        if not uploads:
+            say("no upload is unfinished")
+    return report.close()
+
+
+@cli.command(short_help="Forget uploads that are not done.")
+@click.argument("which", nargs=-1, metavar="[UPLOAD_ID|FILE]...")
+@click.option(
+    "--older-than", type=age, metavar="AGE", help="Only what nothing came of for so long: 30d, 12h."
+)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+def forget(which: tuple[str, ...], older_than: timedelta | None, everything: bool) -> int:
+    """Forget unfinished uploads, so that they are not gone on with.
+
+    What was sent of them stays with the service, which has no call to drop it.
+    """
+    if not (which or everything or older_than is not None):
+        raise click.UsageError("say which, or --older-than AGE, or --all")
+    if which and everything:
+        raise click.UsageError("--all takes no names")
+    directory = state_directory(os.environ)
+    report = Report()
+    with report.attempt():
+        chosen = _choose(which) if which else pending_uploads(directory)
+        now, forgotten = datetime.now(UTC), 0
+        for pending in chosen:
+            young = older_than is not None and now - pending.updated_at < older_than
+            if young or (pending.state is PendingState.RUNNING and not which):
+                continue
+            with report.attempt(pending.file_name), suppress(*([] if which else [StateError])):
+                forget_upload(directory, pending.upload_id)  # of all, one may be done meanwhile
+                say(f"forgot {pending.upload_id}, {pending.path}")
+                forgotten += 1
+        if not forgotten:
+            say("nothing was forgotten")
     return report.close()
 
 
@@ -155,7 +289,7 @@ def upload(files: tuple[str, ...], project_id: str | None, as_json: bool, quiet:
     show_default=True,
     help="Which status to wait for.",
 )
-@_shared
+@talking
 def wait(
     upload_id: str,
     wait_for: WaitFor,
@@ -185,8 +319,15 @@ def wait(
     "--fault", "faults", multiple=True, metavar="SPEC", help="Go wrong, as 503:part=3 or drop:part=5:at=50%."
 )
 @click.option("--no-resign", is_flag=True, help="Do not hand out fresh URLs for a pending upload.")
+@click.option("--rate", type=size, metavar="SIZE", help="Take in at most so many bytes per second.")
 def serve(
-    host: str, port: int, directory: Path | None, ttl: float, faults: tuple[str, ...], no_resign: bool
+    host: str,
+    port: int,
+    directory: Path | None,
+    ttl: float,
+    faults: tuple[str, ...],
+    no_resign: bool,
+    rate: int | None,
 ) -> int:
     """Run the embedded Scenario-compatible service until Ctrl-C."""
     local = _local()
@@ -194,7 +335,9 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        serving = local.serve(directory, host=host, port=port, ttl=ttl, resign=not no_resign, faults=faults)
+        serving = local.serve(
+            directory, host=host, port=port, ttl=ttl, resign=not no_resign, faults=faults, rate=rate
+        )
         with serving as service:
             click.echo(f"# serving {service.base_url}; use it with")
             for line in _environment_lines(service.environment):

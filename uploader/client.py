@@ -7,33 +7,34 @@ import random
 import re
 import ssl
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import httpx
 
 from uploader.core.events import Listener
-from uploader.core.plan import Plan, make_plan
 from uploader.core.retry import RetryBudget
 from uploader.core.session import UploadSession
 from uploader.core.waiting import Session, WaitSession
-from uploader.errors import InputError
+from uploader.errors import InputError, UploadFailedError
 from uploader.hosts import is_loopback
 from uploader.io.api import Api
 from uploader.io.connections import Connections
 from uploader.io.engine import Cargo, Run
-from uploader.io.source import Source
-from uploader.media import parse_content_type, parse_kind
-from uploader.models import AssetOptions, CreateRequest, Kind, UploadResult
+from uploader.io.state import state_directory
+from uploader.job import Job, job_for, job_from
+from uploader.models import PendingUpload, UploadResult
 from uploader.observe import ProgressOption, listening
 from uploader.options import (
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
     Credentials,
+    ResumeOptions,
     RetryPolicy,
     Timeouts,
     TransferOptions,
@@ -41,6 +42,8 @@ from uploader.options import (
     WaitFor,
     check_base_url,
 )
+from uploader.pending import find_record, forget, pending_uploads, refuse_half_sent, settled
+from uploader.resuming import keeping, take_up
 
 
 class UploaderSettings(TypedDict, total=False):
@@ -53,20 +56,7 @@ class UploaderSettings(TypedDict, total=False):
     project_id: str | None
     retry: RetryPolicy | None
     timeouts: Timeouts | None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file that was looked at and found fit to be uploaded; nothing was sent yet."""
-
-    cargo: Cargo
-    plan: Plan
-    options: TransferOptions
-
-    @property
-    def file_name(self) -> str:
-        """The file's name, as the service will see it."""
-        return self.cargo.request.file_name
+    state_dir: str | os.PathLike[str] | None
 
 
 class Uploader:
@@ -83,6 +73,8 @@ class Uploader:
         project_id: the project that owns what is uploaded; default: the credentials' own.
         retry: how failures are outlasted.
         timeouts: when silence counts as one.
+        state_dir: the directory where unfinished uploads are recorded; default: UPLOADER_STATE_DIR, else the
+            one this system has for a user's state.
 
     Raises:
         CredentialsError: credentials are missing; the message names the variable.
@@ -99,12 +91,16 @@ class Uploader:
         project_id: str | None = None,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self._credentials = Credentials.find(os.environ, api_key, api_secret, jwt)
         self.base_url = check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
         self.project_id = project_id
         if project_id is not None and not project_id.isprintable():
             raise InputError(f"{project_id!r} is no project id")
+        self._state_dir = Path(state_dir).absolute() if state_dir else state_directory(os.environ)
+        if "\0" in str(self._state_dir):
+            raise InputError(f"{str(state_dir)!r} is no directory")
         self._retry = retry or RetryPolicy()
         self._timeouts = timeouts or Timeouts()
         self._budget = RetryBudget(self._retry.budget, self._retry.budget_rate)
@@ -130,6 +126,9 @@ class Uploader:
     ) -> UploadResult:
         """Upload one file and wait for the service's verdict.
 
+        Where an upload of the same file to the same place was interrupted, it goes on with that: only what
+        the store did not acknowledge is sent.
+
         Args:
             path: the file.
             progress: None (default) shows a bar on stderr if that is a terminal; True shows one, or lines
@@ -139,6 +138,7 @@ class Uploader:
 
         Raises:
             InputError: the file or an option cannot be used; nothing was sent.
+            UploadBusyError: the same file is being uploaded to the same place already.
             UploaderError: it could not be done; see `uploader.errors` for the tree.
         """
         return self.run(self.prepare(path, **options), progress=progress)
@@ -149,29 +149,67 @@ class Uploader:
         Raises:
             InputError: the file or an option cannot be used.
         """
-        transfer, asset = _split_options(options)
-        source = Source.find(path)
-        # Of a symbolic link its own name counts, not the target's: model caches link to files without
-        # extensions.
-        name = os.path.basename(os.fspath(path)) or source.path.name
-        kind = parse_kind(options.get("kind"), name)
-        if asset is not None and kind is Kind.MODEL:
-            raise InputError("asset options are for kinds that become an asset, not for kind model")
-        plan = make_plan(source.size, transfer.part_size)
-        request = CreateRequest(
-            file_name=name,
-            content_type=parse_content_type(options.get("content_type"), name),
-            file_size=source.size,
-            kind=kind,
-            parts=plan.count,
-            asset_options=asset,
-        )
-        return Job(Cargo(source, request, transfer.verify), plan, transfer)
+        return job_for(path, options, self.base_url, self.project_id)
+
+    def resume(
+        self,
+        upload_id: str,
+        *,
+        progress: ProgressOption = None,
+        **options: Unpack[ResumeOptions],
+    ) -> UploadResult:
+        """Go on with an unfinished upload of this API and project.
+
+        Args:
+            upload_id: which; see `uploads`.
+            progress: as in `upload`.
+            **options: see `ResumeOptions`.
+
+        Raises:
+            StateError: nothing is known of it here.
+            SourceError: its file is not there any more, or cannot be read.
+            SourceChangedError: its file is another since.
+            UploaderError: it could not be done.
+        """
+        return self.run(self.prepare_resume(upload_id, **options), progress=progress)
+
+    def prepare_resume(self, upload_id: str, **options: Unpack[ResumeOptions]) -> Job:
+        """Check an unfinished upload and options as `resume` does, and send nothing.
+
+        Raises:
+            InputError: the upload, its file or an option cannot be used.
+        """
+        record = find_record(self._state_dir, upload_id, self.base_url)
+        if record.target.project_id != (self.project_id or ""):
+            owner = f"project {record.target.project_id}" if record.target.project_id else "no project"
+            raise InputError(f"upload {upload_id} belongs to {owner}: go on with it there")
+        return job_from(record, options)
+
+    def uploads(self) -> list[PendingUpload]:
+        """The unfinished uploads of this API and project, the oldest first.
+
+        Raises:
+            StateError: the journal cannot be read.
+        """
+        return [
+            pending
+            for pending in pending_uploads(self._state_dir)
+            if (pending.base_url, pending.project_id) == (self.base_url, self.project_id or None)
+        ]
+
+    def forget(self, upload_id: str) -> None:
+        """Forget an unfinished upload; what was sent stays at the service, which has no call to drop it.
+
+        Raises:
+            UploadBusyError: it is being worked on.
+            StateError: nothing is known of it here.
+        """
+        forget(self._state_dir, upload_id)
 
     def run(
         self, job: Job, *, progress: ProgressOption = None, cancelled: threading.Event | None = None
     ) -> UploadResult:
-        """Upload what was prepared.
+        """Upload what was prepared, or go on with what an earlier run left of it.
 
         Args:
             job: from `prepare`.
@@ -181,19 +219,37 @@ class Uploader:
         Raises:
             UploaderError: it could not be done.
         """
-        session = UploadSession(
-            job.plan,
-            file_name=job.file_name,
-            concurrency=job.options.parts_in_flight,
-            policy=self._retry,
-            budget=self._budget,
-            random=random.random,
-            wait_for=job.options.wait_for,
-            timeout=job.options.timeout,
-            loopback=is_loopback(urlsplit(self.base_url).hostname or ""),
-        )
-        with listening(progress, job.file_name, job.plan.file_size) as listener:
-            return self._run(session, job.cargo, job.options.parts_in_flight, listener, cancelled)
+        cancelled = cancelled or threading.Event()
+        source, options = job.cargo.source, job.options
+        began = time.monotonic()
+        with (
+            listening(progress, job.file_name, source.size) as listener,
+            keeping(self._state_dir, job.target, listener, options, cancelled) as keeper,
+        ):
+            plan, resumed = take_up(keeper, source, job.plan, options, cancelled, job.upload_id)
+            timeout = options.timeout and max(0.0, options.timeout - (time.monotonic() - began))
+            session = UploadSession(
+                plan,
+                file_name=job.file_name,
+                concurrency=options.parts_in_flight,
+                policy=self._retry,
+                budget=self._budget,
+                random=random.random,
+                wait_for=options.wait_for,
+                timeout=timeout,
+                loopback=is_loopback(urlsplit(self.base_url).hostname or ""),
+                resumed=resumed,
+            )
+            request = job.cargo.request.model_copy(update={"parts": plan.count})
+            cargo = replace(job.cargo, request=request)
+            try:
+                return self._run(session, cargo, options.parts_in_flight, keeper, cancelled)
+            except KeyboardInterrupt as error:
+                if keeper.kept:
+                    error.add_note(
+                        f"The same call again, or Uploader.resume({session.upload_id!r}), goes on."
+                    )
+                raise
 
     def wait(
         self,
@@ -215,6 +271,7 @@ class Uploader:
 
         Raises:
             UploadFailedError: the service rejected the content.
+            NotCompletedError: it was interrupted before every part was sent.
             UploadTimeoutError: the time is up; wait again with the same id.
             UploaderError: it could not be found out.
         """
@@ -230,8 +287,15 @@ class Uploader:
             timeout=options.timeout,
             upload_id=upload_id,
         )
+        refuse_half_sent(self._state_dir, upload_id, self.base_url)
         with listening(progress, upload_id, None) as listener:
-            return self._run(session, None, 1, listener, cancelled)
+            try:
+                result = self._run(session, None, 1, listener, cancelled or threading.Event())
+            except UploadFailedError:
+                settled(self._state_dir, upload_id, self.base_url)
+                raise
+        settled(self._state_dir, upload_id, self.base_url)
+        return result
 
     def _run(
         self,
@@ -239,7 +303,7 @@ class Uploader:
         cargo: Cargo | None,
         concurrency: int,
         listener: Listener,
-        cancelled: threading.Event | None,
+        cancelled: threading.Event,
     ) -> UploadResult:
         return Run(
             session,
@@ -248,7 +312,7 @@ class Uploader:
             cargo,
             concurrency,
             listener,
-            cancelled or threading.Event(),
+            cancelled,
             self._timeouts,
         ).result()
 
@@ -286,28 +350,3 @@ def upload(
     """Upload one file with credentials from the environment: `Uploader(project_id=…).upload(path, …)`."""
     with Uploader(project_id=project_id) as uploader:
         return uploader.upload(path, progress=progress, **options)
-
-
-def _split_options(options: Mapping[str, Any]) -> tuple[TransferOptions, AssetOptions | None]:
-    unknown = options.keys() - UploadOptions.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"upload() got an unexpected keyword argument {min(unknown)!r}")
-    fields = TransferOptions.__dataclass_fields__
-    transfer = TransferOptions(**{name: value for name, value in options.items() if name in fields})
-    return transfer, _asset_options(options.get("asset_options"))
-
-
-def _asset_options(given: AssetOptions | Mapping[str, Any] | None) -> AssetOptions | None:
-    if given is None or isinstance(given, AssetOptions):
-        return given
-    if not isinstance(given, Mapping):
-        raise InputError(f"asset options are a mapping, not {type(given).__name__}")
-    unknown = given.keys() - AssetOptions.model_fields.keys()
-    if unknown:
-        raise InputError(
-            f"unknown asset option {min(unknown)!r}: there are {', '.join(AssetOptions.model_fields)}"
-        )
-    try:
-        return AssetOptions.model_validate(dict(given))
-    except ValueError as error:
-        raise InputError(f"asset options cannot be used: {error}") from None

@@ -45,7 +45,10 @@ def run(file: Path | None) -> None:
             click.echo(f"  {'   '.join(faults)}")
             kind = _kind(path)
             with Uploader(
-                base_url=service.base_url, api_key=service.api_key, api_secret=service.api_secret
+                base_url=service.base_url,
+                api_key=service.api_key,
+                api_secret=service.api_secret,
+                state_dir=Path(folder) / "state",
             ) as uploader:
                 result = uploader.upload(
                     path, kind=kind, part_size=plan.part_size, wait_for="imported", progress=True

@@ -3,6 +3,7 @@
     UploaderError
     ├── InputError                bad options or input (also a ValueError)
     │   ├── SourceError           the file: missing, a directory, a pipe, empty, unreadable
+    │   ├── StateError            the state directory: a symbolic link, another user's, or unusable
     │   └── CredentialsError      no credentials given: says which variable is missing
     ├── ApiError                  the Scenario API refused a call (status, code)
     │   ├── AuthError             401 or 403: which credential was refused
@@ -10,7 +11,8 @@
     ├── AnswerError               the API answered something that cannot be used
     ├── UnreachableError          the API gave no usable answer however often it was asked
     ├── PartError                 a part could not be stored (part number)
-    ├── SourceChangedError        the file changed while it was being uploaded
+    ├── SourceChangedError        the file changed while it was being uploaded, or since
+    ├── UploadBusyError           another process, or this one, is uploading the same file
     ├── UploadFailedError         the service took the bytes and rejected the content
     ├── NotCompletedError         waited for, but never completed: its parts were not all sent
     ├── UploadConflictError       something else completed the upload before all parts were sent
@@ -31,7 +33,8 @@ class UploaderError(Exception):
 
     Attributes:
         upload_id: the upload this is about, once the service has named one.
-        resumable: whether the same upload can be gone on with (`uploader wait ID`).
+        resumable: whether the same upload can be gone on with: by the same call or command again, or by
+            `uploader resume ID`; where nothing was recorded but all is sent, by `uploader wait ID`.
         nothing_sent: whether it was raised before any byte of the file left this machine.
     """
 
@@ -65,6 +68,10 @@ class SourceError(InputError):
 
     A read error midway through an upload is one too; `nothing_sent` is false then.
     """
+
+
+class StateError(InputError):
+    """What earlier uploads left in the state directory cannot be used, or is not safe to use."""
 
 
 class CredentialsError(InputError):
@@ -112,15 +119,30 @@ class PartError(UploaderError):
 
     Attributes:
         part: the part number, from 1.
+        final: whether the store would refuse it again; else the network, the proxy or the store may mend.
     """
 
-    def __init__(self, message: str, *, part: int, upload_id: str | None = None) -> None:
+    def __init__(self, message: str, *, part: int, upload_id: str | None = None, final: bool = False) -> None:
         super().__init__(message, upload_id=upload_id)
         self.part = part
+        self.final = final
 
 
 class SourceChangedError(UploaderError):
-    """The file changed while it was being uploaded; the upload was not completed."""
+    """The file changed while it was being uploaded, or since; the upload was not completed.
+
+    Attributes:
+        touched: neither size nor modification time changed, only what the system notes of permissions, links
+            and times: the content may be the same, and the next run finds out.
+    """
+
+    touched = False
+
+
+class UploadBusyError(UploaderError):
+    """The same file is being uploaded to the same place already; nothing was sent."""
+
+    nothing_sent = True
 
 
 class UploadFailedError(UploaderError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
@@ -22,6 +23,7 @@ def split_url(text: str) -> SplitResult | None:
     return parts if is_host(parts.hostname or "") else None
 
 
+@lru_cache(64)  # an answer holds thousands of URLs of one host
 def is_host(host: str) -> bool:
     """Whether `host` is an IP address, or a name the DNS could know (RFC 1123, and old buckets)."""
     if _address(host) is not None:
@@ -46,6 +48,7 @@ def is_private(host: str) -> bool:
     return is_loopback(host) or (address is not None and not address.is_global)
 
 
+@lru_cache(64)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host)

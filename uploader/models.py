@@ -6,6 +6,7 @@ unknown fields are kept, and a status or kind this version does not know is pass
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -152,6 +153,56 @@ class CreateRequest(_Wire):
     def wire(self) -> dict[str, Any]:
         """The JSON object to send: camelCase, without what was not given."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class PendingState(StrEnum):
+    """What is known of an upload that is not done.
+
+    RUNNING: some process is at it. INTERRUPTED: one was, and is no more. STOPPED: its last run ended in an
+    error; it can be gone on with. MISSING: so it could, but its file is not there. CHANGED: its file is
+    another since. FAILED: it was refused for good. GONE: it was started over under another id, as the service
+    did not know it any more or gave no links for it.
+    """
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    MISSING = "missing"
+    CHANGED = "changed"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+class PendingUpload(BaseModel):
+    """An upload that is not done, as this machine knows it. Sizes are bytes, times UTC.
+
+    Attributes:
+        path: the file.
+        base_url: the API it goes to.
+        project_id: the project that owns it, None for the credentials' own.
+        parts: how many it has; `parts_stored` of them, `bytes_stored`, are there.
+        state: see `PendingState`.
+        reason: why the last run went no further, "" where it was killed or none did.
+        created_at: when it was begun.
+        updated_at: when its last part was stored.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    upload_id: str
+    path: str
+    file_name: str
+    file_size: int
+    kind: str
+    base_url: str
+    project_id: str | None
+    parts: int
+    parts_stored: int
+    bytes_stored: int
+    state: PendingState
+    reason: str
+    created_at: datetime
+    updated_at: datetime
 
 
 class UploadResult(BaseModel):

@@ -19,9 +19,12 @@ KEY_VARIABLE = "SCENARIO_SDK_API_KEY"
 SECRET_VARIABLE = "SCENARIO_SDK_API_SECRET"  # noqa: S105 - a variable's name
 JWT_VARIABLE = "SCENARIO_SDK_JWT"
 BASE_URL_VARIABLE = "SCENARIO_BASE_URL"
+# Where unfinished uploads are recorded.
+STATE_VARIABLE = "UPLOADER_STATE_DIR"
 
 WaitFor = Literal["validated", "imported"]
 Verify = Literal["md5", "none"]
+VerifySource = Literal["sampled", "full"]
 Concurrency = int | Literal["auto"]
 
 # Eight parts fill most links; an adaptive controller may replace the number behind "auto".
@@ -172,6 +175,9 @@ class TransferOptions:
     concurrency: Concurrency = "auto"
     wait_for: WaitFor | None = "validated"
     verify: Verify = "md5"
+    resume: bool = True
+    verify_source: VerifySource = "sampled"
+    wait_lock: bool = False
     timeout: float | None = None
 
     def __post_init__(self) -> None:
@@ -181,6 +187,11 @@ class TransferOptions:
             raise InputError(f"wait_for is 'validated', 'imported' or None, not {self.wait_for!r}")
         if self.verify not in ("md5", "none"):
             raise InputError(f"verify is 'md5' or 'none', not {self.verify!r}")
+        if self.verify_source not in ("sampled", "full"):
+            raise InputError(f"verify_source is 'sampled' or 'full', not {self.verify_source!r}")
+        for name in ("resume", "wait_lock"):
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"{name} is True or False, not {getattr(self, name)!r}")
         if self.timeout is not None:
             _check_number("timeout", self.timeout)
 
@@ -212,29 +223,47 @@ def _check_concurrency(value: object) -> None:
     raise InputError(f"concurrency is 'auto' or a number from 1 to {MAX_CONCURRENCY}, not {value!r}")
 
 
-class UploadOptions(TypedDict, total=False):
-    """The keyword arguments of `upload`.
+class ResumeOptions(TypedDict, total=False):
+    """The keyword arguments of `resume`, which `upload` takes too.
+
+    Attributes:
+        concurrency: parts in flight at once, 1 to 64, or "auto" (default).
+        wait_for: "validated" (default), "imported" (the entity id is there), or None to return once the
+            upload is complete.
+        verify: "md5" (default) compares each part's MD5 with the store's ETag; "none" saves that work, and
+            leaves nothing to compare the file with if it was touched before an interrupted upload is resumed.
+        verify_source: how sure to make that the file of an interrupted upload is still the same: "sampled"
+            (default) compares its size, times and blocks sampled from it, and reads all that was sent only if
+            one of the times differs; "full" always reads all that was sent and compares it by MD5.
+        wait_lock: whether to wait while another process uploads the same file, instead of UploadBusyError.
+        timeout: seconds the whole call may take; default None: sending as long as it goes on, then waiting
+            for an hour.
+    """
+
+    concurrency: Concurrency
+    wait_for: WaitFor | None
+    verify: Verify
+    verify_source: VerifySource
+    wait_lock: bool
+    timeout: float | None
+
+
+class UploadOptions(ResumeOptions, total=False):
+    """The keyword arguments of `upload`: those of `ResumeOptions`, and these.
 
     Attributes:
         kind: what the file is for: 3d, asset, audio, avatar, image, model, text or video; default: by its
             extension.
         content_type: its MIME type; default: by its extension.
         asset_options: for kinds that become an asset: collection_ids, hide, parent_id.
-        part_size: bytes of every part but the last, 5 MiB to 5 GiB; default 16 MiB, more where that would
-            make over 1,000 parts.
-        concurrency: parts in flight at once, 1 to 64, or "auto" (default).
-        wait_for: "validated" (default), "imported" (the entity id is there), or None to return once the
-            upload is complete.
-        verify: "md5" (default) compares each part's MD5 with the store's ETag; "none" saves that work.
-        timeout: seconds the whole call may take; default None: sending as long as it goes on, then waiting
-            for an hour.
+        part_size: bytes of every part but the last, 5 MiB to 5 GiB; default: that of the interrupted upload
+            that is resumed, else 16 MiB, more where that would make over 1,000 parts.
+        resume: whether to go on with an interrupted upload of the same file to the same place (default);
+            False starts anew, and forgets the interrupted one.
     """
 
     kind: str | None
     content_type: str | None
     asset_options: AssetOptions | Mapping[str, Any] | None
     part_size: int | None
-    concurrency: Concurrency
-    wait_for: WaitFor | None
-    verify: Verify
-    timeout: float | None
+    resume: bool

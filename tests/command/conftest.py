@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
+from uploader import Uploader, UploadOptions
 from uploader.cli import main
+from uploader.core.events import Event, PartStored
 from uploader.local import Service, serve
+
+MiB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,36 @@ def command(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
 def spawn(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
     """Starts the command as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "uploader", *map(str, arguments)],
+    return start_python("-m", "uploader", *arguments, **environment)
+
+
+def start_python(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Starts Python as a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    _STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """What a failed test leaves running ends with it."""
+    yield
+    while _STARTED:
+        process = _STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def use(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +105,27 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 def picture(tmp_path: Path) -> Path:
     """A file that passes for a PNG."""
     path = tmp_path / "picture.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + os.urandom(11 * 1024 * 1024))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + os.urandom(11 * MiB))
     return path
+
+
+def interrupt(
+    path: Path,
+    at: Callable[[Event], bool] = lambda event: isinstance(event, PartStored),
+    *,
+    project_id: str | None = None,
+    **options: Unpack[UploadOptions],
+) -> str:
+    """Uploads a file in parts of 5 MiB, one at a time, and ends as Ctrl-C does at the first event that is
+    meant: by default when one part is stored. The upload's id."""
+    started = {"part_size": 5 * MiB, "concurrency": 1} | options
+
+    def listener(event: Event) -> None:
+        if at(event):
+            raise KeyboardInterrupt
+
+    with Uploader(project_id=project_id) as uploader:
+        with pytest.raises(KeyboardInterrupt):
+            uploader.upload(path, progress=listener, **started)  # type: ignore[arg-type]
+        left = [upload for upload in uploader.uploads() if upload.path == str(path.resolve())]
+    return left[-1].upload_id

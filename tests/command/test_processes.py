@@ -45,7 +45,7 @@ def test_ctrl_c_while_validating_says_how_to_go_on(picture: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert re.search(r"go on with: uploader wait upload_\w+", err)
+    assert re.search(r"go on with: uploader resume upload_\w+", err)
 
 
 def test_serve_serves_until_it_is_told_to_stop_and_goes_on_later(picture: Path, tmp_path: Path) -> None:

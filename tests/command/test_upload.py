@@ -178,7 +178,7 @@ def test_time_up_while_validating_is_exit_3_and_says_how_to_go_on(
         said = command("upload", picture, "--json", "--timeout", "1.5")
     assert said.code == 3
     assert said.json["error"]["resumable"]
-    assert f"uploader wait {said.json['error']['upload_id']}" in said.err
+    assert f"uploader resume {said.json['error']['upload_id']}" in said.err
 
 
 def test_a_part_that_cannot_be_stored_is_exit_1(
@@ -215,7 +215,7 @@ def test_wait_for_an_unknown_upload_is_exit_1(command: Run, service: Service) ->
     [("5242880", 5242880), ("5MiB", 5242880), ("5mib", 5242880), ("6MB", 6000000), ("5.5 MiB", 5767168)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
-    from uploader.cli import size as read
+    from uploader.parameters import size as read
 
     assert read(text) == size
 

@@ -15,6 +15,7 @@ from uploader.core.events import (
     CallFailed,
     Event,
     Happening,
+    Listener,
     PartEnded,
     Phase,
     Put,
@@ -89,16 +90,30 @@ class World:
 
     Held at every step: no part is in flight twice, no more than `concurrency` are, complete is never asked
     with a part missing, it is never stuck, and never asks to be woken at a time that has passed.
+
+    Args:
+        session: who lives in it.
+        resign: whether a GET hands out fresh links.
+        uploads: what the service knows already, by id.
+        listener: who hears every event; None puts them into `told`.
     """
 
-    def __init__(self, session: UploadSession, *, resign: bool = True) -> None:
+    def __init__(
+        self,
+        session: UploadSession,
+        *,
+        resign: bool = True,
+        uploads: dict[str, Stored] | None = None,
+        listener: Listener | None = None,
+    ) -> None:
         self.session = session
         self.resign = resign
         self.now = 1000.0
-        self.uploads: dict[str, Stored] = {}
+        self.uploads = {} if uploads is None else uploads
         self.calls: list[Ask] = []
         self.puts: dict[int, tuple[str, Put]] = {}
         self.told: list[Event] = []
+        self.listener = listener or self.told.append
         self.asked: list[Call] = []
         self.put_numbers: list[int] = []
         self.aborted: set[int] = set()
@@ -137,7 +152,7 @@ class World:
             elif isinstance(action, AbortPuts):
                 self.aborted |= self.puts.keys()
             else:
-                self.told.append(action)
+                self.listener(action)
 
     def _asked(self, ask: Ask) -> None:
         assert not self.calls, "two control calls at once"
@@ -165,6 +180,15 @@ class World:
     def current(self) -> Stored:
         return self.uploads[self.session.upload_id or ""]
 
+    def keep(self, upload_id: str, number: int) -> Response:
+        """The store takes in a part: what it answers."""
+        self.uploads[upload_id].parts.add(number)
+        return ETAG
+
+    def md5_of(self, number: int) -> str | None:
+        """The MD5 of a part's bytes, where it is taken."""
+        return None
+
     def end_put(
         self, answer: Answer = ETAG, *, number: int | None = None, sent: int = 0, md5: str | None = None
     ) -> None:
@@ -173,10 +197,11 @@ class World:
         upload_id, put = self.puts.pop(attempt)
         if attempt in self.aborted:
             answer = Broken(Break.RESET, "stopped")
-        elif isinstance(answer, Response) and answer.status == 200:
-            self.uploads[upload_id].parts.add(put.part.number)
+        elif isinstance(answer, Response) and answer.status == 200 and "etag" in answer.headers:
+            kept = self.keep(upload_id, put.part.number)
+            answer = kept if answer is ETAG else answer
             sent = sent or put.part.length
-        self.tell(PartEnded(attempt, answer, sent, md5, 0.1))
+        self.tell(PartEnded(attempt, answer, sent, md5 or self.md5_of(put.part.number), 0.1))
 
     def end_call(self, *, expires: str | None = None, entity_id: str | None = None) -> None:
         """The control call under way goes through."""
@@ -249,10 +274,11 @@ class Chaos:
         for _ in range(steps):
             if self.world.session.finished:
                 return
-            self._step()
+            self.step()
         raise AssertionError("no end")
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Let one thing happen."""
         world, random = self.world, self.random
         choices = [self._call] * bool(world.calls) + [self._land] * min(3, len(world.puts))
         if world.session.wake is not None:
@@ -277,7 +303,7 @@ class Chaos:
         elif self.random.random() < 0.2:
             # Stored, and the answer lost.
             upload_id = next(u for u, put in self.world.puts.values() if put.part.number == number)
-            self.world.uploads[upload_id].parts.add(number)
+            self.world.keep(upload_id, number)
             self.world.end_put(Broken(Break.SILENCE), number=number, sent=5 * MiB)
         else:
             self.world.end_put(self.random.choice(FAULTS), number=number, sent=sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from itertools import pairwise
@@ -93,7 +94,7 @@ def test_cancelling_twice_still_waits_for_the_thread(glb: Path) -> None:
         asyncio.run(main())
 
 
-def test_side_by_side_with_events_in_the_loops_thread(glb: Path) -> None:
+def test_side_by_side_with_events_in_the_loops_thread(glb: Path, tmp_path: Path) -> None:
     async def main() -> tuple[list[Event], set[int], list[str]]:
         events: list[Event] = []
         seen: set[int] = set()
@@ -103,11 +104,12 @@ def test_side_by_side_with_events_in_the_loops_thread(glb: Path) -> None:
             events.append(event)
 
         async with make(service) as uploader:
-            uploads = [uploader.upload(glb, part_size=5 * MiB, progress=listener) for _ in range(3)]
+            uploads = [uploader.upload(path, part_size=5 * MiB, progress=listener) for path in paths]
             results = await asyncio.gather(*uploads)
             waited = await uploader.wait(results[0].upload_id, wait_for="imported", progress=False)
         return events, seen, [waited.status, *(r.upload_id for r in results)]
 
+    paths = [shutil.copy(glb, tmp_path / f"scene-{number}.glb") for number in range(3)]
     with serve() as service:
         events, seen, (status, *ids) = asyncio.run(main())
     assert seen == {threading.get_ident()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_cancelling_ends_a_blocked_upload_at_once(fault: str, glb: Path, opened:
     assert not [name for name in threads() if name.startswith(("uploader-part", "uploader-call"))]
 
 
-def test_cancelling_one_upload_leaves_another_alone(glb: Path, opened: Open) -> None:
+def test_cancelling_one_upload_leaves_another_alone(glb: Path, tmp_path: Path, opened: Open) -> None:
     cancelled, outcome = threading.Event(), list[str]()
 
     def run_stuck() -> None:
@@ -64,7 +65,8 @@ def test_cancelling_one_upload_leaves_another_alone(glb: Path, opened: Open) -> 
         stuck.start()
         while not any(record.status is None for record in service.requests):
             time.sleep(0.01)  # until the stall has begun, so that the other upload does not meet it
-        other = uploader.upload(glb, part_size=5 * MiB, progress=lambda event: cancelled.set())
+        another = shutil.copy(glb, tmp_path / "another.glb")
+        other = uploader.upload(another, part_size=5 * MiB, progress=lambda event: cancelled.set())
         stuck.join()
     assert outcome == ["cancelled"]
     assert other.status in ("validated", "imported")

@@ -16,14 +16,16 @@ WORDS: dict[str, dict[str, Any]] = {
     "UploaderError": {},
     "InputError": {},
     "SourceError": {},
+    "StateError": {},
     "CredentialsError": {},
     "ApiError": {"status": 422, "code": "quota"},
     "AuthError": {"status": 401, "code": "denied"},
     "NotFoundError": {"status": 404},
     "AnswerError": {},
     "UnreachableError": {},
-    "PartError": {"part": 7},
+    "PartError": {"part": 7, "final": True},
     "SourceChangedError": {},
+    "UploadBusyError": {},
     "UploadFailedError": {},
     "NotCompletedError": {},
     "UploadConflictError": {},
@@ -91,7 +93,7 @@ def test_the_attributes_are_what_was_said(name: str) -> None:
         assert getattr(error, attribute) == value
 
 
-@pytest.mark.parametrize("name", ["InputError", "SourceError", "CredentialsError"])
+@pytest.mark.parametrize("name", ["InputError", "SourceError", "StateError", "CredentialsError"])
 def test_bad_input_is_a_value_error_too_and_nothing_was_sent(name: str) -> None:
     error = make(name)
     assert isinstance(error, ValueError)

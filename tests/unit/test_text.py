@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.observe.text import human_size, printable
+from uploader.observe.text import human_age, human_size, printable
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,35 @@ def test_nothing_that_moves_the_cursor_or_hides_is_left(text: str) -> None:
 )
 def test_sizes_are_in_powers_of_1024(size: int, text: str) -> None:
     assert human_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (44 * 60, "44 min"),
+        (3600, "1 h"),
+        (23 * 3600, "23 h"),
+        (86400, "1 d"),
+        (400 * 86400, "400 d"),
+    ],
+)
+def test_ages_are_in_their_largest_unit(seconds: float, text: str) -> None:
+    assert human_age(seconds) == text
+
+
+@pytest.mark.parametrize("seconds", [59.7, 3599, 86399])
+def test_no_age_shows_as_much_of_a_unit_as_makes_the_next(seconds: float) -> None:
+    assert human_age(seconds) not in ("60 s", "60 min", "24 h")
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_of_two_ages_the_older_never_shows_as_the_younger(one: float, other: float) -> None:
+    units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+    shown = [human_age(seconds).split() for seconds in sorted((one, other))]
+    younger, older = (int(number) * units[unit] for number, unit in shown)
+    assert younger <= older

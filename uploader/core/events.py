@@ -20,6 +20,7 @@ class Phase(StrEnum):
     """Where an upload stands on this side."""
 
     CREATING = "creating"
+    RESUMING = "resuming"
     SENDING = "sending"
     COMPLETING = "completing"
     VALIDATING = "validating"
@@ -78,10 +79,11 @@ Happening = CallDone | CallFailed | PartEnded | Tick
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Make a control call; create announces `parts` parts."""
+    """Make a control call; `first`: it is the first of all, and given up sooner than the others."""
 
     call: Call
     upload_id: str | None = None
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,18 @@ class UploadCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadResumed:
+    """An upload of an earlier run is gone on with: `parts_stored` of its parts, `bytes_stored`, are there."""
+
+    upload_id: str
+    file_size: int
+    parts: int
+    part_size: int
+    parts_stored: int
+    bytes_stored: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartStored:
     """The store acknowledged a part: it need never be sent again."""
 
@@ -147,10 +161,42 @@ class UrlsRefreshed:
 
 @dataclass(frozen=True, slots=True)
 class Recreating:
-    """The upload is started over under a new id, and all of the file sent again."""
+    """The upload is started over under a new id, and all of the file sent again.
+
+    `old_upload_id` is "" where an earlier run was stopped before the service named it.
+    """
 
     old_upload_id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChecked:
+    """`checked` of the `total` bytes that an earlier run sent were read again, and are still in the file."""
+
+    checked: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalKept:
+    """From here on a later run can go on with the upload, whatever becomes of this one."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTrouble:
+    """The journal could not be read or written; the upload goes on. `detail` says what that means."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another process uploads this file; it is waited for."""
+
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +239,15 @@ class Failed:
 Event = (
     PhaseChanged
     | UploadCreated
+    | UploadResumed
     | PartStored
     | PartRetrying
     | UrlsRefreshed
     | Recreating
+    | SourceChecked
+    | JournalKept
+    | JournalTrouble
+    | Waiting
     | CallRetrying
     | StatusSeen
     | Progress

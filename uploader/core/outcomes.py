@@ -44,6 +44,7 @@ class Break(StrEnum):
     TLS = "TLS failed"
     PROXY = "the proxy refused"
     CHANGED = "the file changed"
+    TOUCHED = "the file was touched"
     UNREADABLE = "the file could not be read"
     UNUSABLE = "no request can be made of the URL"
 
@@ -114,7 +115,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class SourceBad:
-    """The file changed, or could not be read."""
+    """The file changed, was touched, or could not be read."""
 
     kind: Break
     detail: str
@@ -122,9 +123,10 @@ class SourceBad:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Trying again cannot help."""
+    """Trying again cannot help; `final`: nor can another network, proxy or certificate."""
 
     detail: str
+    final: bool = True
 
 
 PartVerdict = Done | Retry | NewUrl | Gone | SourceBad | Fail
@@ -191,12 +193,12 @@ def judge_part(answer: Answer, md5: str | None = None) -> PartVerdict:
 
 def _judge_break(broken: Broken) -> PartVerdict:
     said = f"{broken.kind}: {broken.detail}" if broken.detail else str(broken.kind)
-    if broken.kind in (Break.CHANGED, Break.UNREADABLE):
+    if broken.kind in (Break.CHANGED, Break.TOUCHED, Break.UNREADABLE):
         return SourceBad(broken.kind, broken.detail)
     if broken.kind is Break.TLS:
-        return Fail(f"{said}; {SET_CA}")
+        return Fail(f"{said}; {SET_CA}", final=False)
     if broken.kind is Break.PROXY:
-        return Fail(f"{said}; check HTTPS_PROXY and NO_PROXY")
+        return Fail(f"{said}; check HTTPS_PROXY and NO_PROXY", final=False)
     if broken.kind is Break.UNUSABLE:
         return Fail(said)
     return Retry(Cause.NETWORK, said)
@@ -264,9 +266,11 @@ def _is_transient(status: int) -> bool:
 
 def _judge_denial(error: StoreError, response: Response, said: str) -> PartVerdict:
     if response.status == 407:
-        return Fail(f"{said}: the proxy wants a user name and password; put them into HTTPS_PROXY")
+        advice = "the proxy wants a user name and password; put them into HTTPS_PROXY"
+        return Fail(f"{said}: {advice}", final=False)
     if not error.code and not error.request_id and is_html(response):
-        return Fail(f"{said}: blocked by a proxy or firewall on the way; ask who runs this network")
+        advice = "blocked by a proxy or firewall on the way; ask who runs this network"
+        return Fail(f"{said}: {advice}", final=False)
     return NewUrl(Cause.REJECTED, said, advice=LINK_REJECTED)
 
 

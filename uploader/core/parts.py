@@ -88,13 +88,13 @@ class Flight:
 class Parts:
     """Every part is in exactly one place: ready, resting, blocked, in flight or stored."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, stored: Iterable[int] = ()) -> None:
         self.count = count
         self.in_flight: dict[int, Flight] = {}
         self.blocked: dict[int, bool] = {}
         self._must_have_url = False
-        self._stored: set[int] = set()
-        self._ready: deque[int] = deque(range(1, count + 1))
+        self._stored = set(stored)
+        self._ready: deque[int] = deque(self.missing())
         self._resting: list[tuple[float, int]] = []
         self._history: dict[int, History] = {}
         self._held: dict[int, Held] = {}

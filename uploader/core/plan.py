@@ -63,6 +63,11 @@ class Plan:
         offset = (number - 1) * self.part_size
         return Part(number, offset, min(self.part_size, self.file_size - offset))
 
+    def size_of(self, count: int, *, with_last: bool) -> int:
+        """Bytes of `count` parts, among them the last one or not."""
+        short = self.count * self.part_size - self.file_size
+        return count * self.part_size - (short if with_last else 0)
+
     def __iter__(self) -> Iterator[Part]:
         return (self.part(number) for number in range(1, self.count + 1))
 

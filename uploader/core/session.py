@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from uploader.core.calls import Call
 from uploader.core.concurrency import Window
 from uploader.core.events import (
@@ -15,6 +17,7 @@ from uploader.core.events import (
     Put,
     Recreating,
     UploadCreated,
+    UploadResumed,
     UrlsRefreshed,
 )
 from uploader.core.links import Link, check_links, offered_links
@@ -33,6 +36,7 @@ from uploader.core.outcomes import (
 from uploader.core.parts import Flight, Parts
 from uploader.core.plan import Plan
 from uploader.core.retry import Random, RetryBudget, pause
+from uploader.core.scrub import scrub
 from uploader.core.waiting import Session
 from uploader.errors import (
     AnswerError,
@@ -57,6 +61,14 @@ STREAK = 4
 _DECIDED_ELSEWHERE = frozenset({Status.VALIDATING, Status.VALIDATED, Status.IMPORTED, Status.COMPLETE})
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What an earlier run left: the upload's id, and the part numbers the store acknowledged."""
+
+    upload_id: str
+    stored: frozenset[int]
+
+
 class UploadSession(Session):
     """Sends every part of `plan`, completes, and waits for the verdict.
 
@@ -73,6 +85,7 @@ class UploadSession(Session):
         timeout: seconds it may take; None sends as long as it goes on, and waits for the verdict for the
             policy's `wait_limit`.
         loopback: whether the API is on this machine, so that its links may be plain http to loopback.
+        resumed: the upload to go on with; None starts a new one.
     """
 
     def __init__(
@@ -87,6 +100,7 @@ class UploadSession(Session):
         wait_for: WaitFor | None = "validated",
         timeout: float | None = None,
         loopback: bool = False,
+        resumed: Resumed | None = None,
     ) -> None:
         super().__init__(policy=policy, random=random, wait_for=wait_for, timeout=timeout)
         self.plan = plan
@@ -94,9 +108,11 @@ class UploadSession(Session):
         self._budget = budget
         self._loopback = loopback
         self._window = Window(concurrency)
-        self._parts = Parts(plan.count)
+        self._resumed = resumed
+        self._parts = Parts(plan.count, resumed.stored if resumed else ())
         self._puts = 0
         self._bytes_sent = 0
+        self._bytes_resumed = 0
         self._retries = 0
         self._url_refreshes = 0
         self._completes = 0
@@ -106,6 +122,7 @@ class UploadSession(Session):
         self._gone = ""
         self._starting_over = False
         self._recreated = False
+        self._chances = 1  # to start over
 
     @property
     def wake(self) -> float | None:
@@ -118,8 +135,17 @@ class UploadSession(Session):
     # Creating
 
     def _begin(self) -> None:
+        if self._resumed is None:
+            self._create(first=True)
+        else:
+            self.upload_id = self._resumed.upload_id
+            self._enter(Phase.RESUMING)
+            self._ask(Call.GET, first=True)
+
+    def _create(self, *, first: bool = False) -> None:
+        self.upload_id = None
         self._enter(Phase.CREATING)
-        self._ask(Call.CREATE)
+        self._ask(Call.CREATE, first=first)
 
     def _created(self, upload: Upload, server_time: float) -> None:
         links = check_links(upload, self.plan.count, loopback=self._loopback)
@@ -131,20 +157,64 @@ class UploadSession(Session):
 
     def _start_over(self, reason: str) -> None:
         """Create the upload anew, once; every part is sent again."""
-        if self._recreated:
+        if not self._chances:
             raise AnswerError(
                 f"{reason}, again after the upload was started over once", upload_id=self.upload_id
             )
+        self._chances -= 1
         self._recreated = self._starting_over = True
         self._tell(Recreating(self.upload_id or "", reason))
         if self._parts.in_flight:
             self._tell(AbortPuts())
+
+    # Resuming
+
+    def _take_up(self, upload: Upload, server_time: float) -> None:
+        """The first look at the upload of an earlier run."""
+        if self._parts.all_stored:
+            self._resume()
+            if upload.status != Status.PENDING:
+                self._completed(upload)  # the earlier run got as far as that
+        elif upload.status == Status.FAILED:
+            said = scrub(upload.error_message or "")
+            self._leave(f"the service gave it up before every part was sent{': ' * bool(said)}{said}")
+        elif upload.status in _DECIDED_ELSEWHERE:
+            self._leave(f"it is {upload.status}, but not every part is known to have been sent")
+        else:
+            links = offered_links(upload, self._parts.missing(), loopback=self._loopback)
+            if len(links) < sum(1 for _ in self._parts.missing()):
+                self._leave("the service hands out no links for the parts that are missing")
+                return
+            self._parts.grant(links, self._now, server_time)
+            self._resume()
+
+    def _resume(self) -> None:
+        plan, stored = self.plan, self._resumed.stored if self._resumed else frozenset[int]()
+        self._bytes_resumed = plan.size_of(len(stored), with_last=plan.count in stored)
+        self._tell(
+            UploadResumed(
+                self.upload_id or "",
+                plan.file_size,
+                plan.count,
+                plan.part_size,
+                len(stored),
+                self._bytes_resumed,
+            )
+        )
+        self._enter(Phase.SENDING)
+
+    def _leave(self, reason: str) -> None:
+        """The upload of an earlier run is of no use: start over, not counted as this run's one time."""
+        self._chances += 1
+        self._start_over(f"the interrupted upload cannot be gone on with: {reason}")
 
     # Control calls
 
     def _call_done(self, done: CallDone) -> None:
         if done.call is Call.CREATE:
             self._created(done.upload, done.server_time)
+        elif self.phase is Phase.RESUMING:
+            self._take_up(done.upload, done.server_time)
         elif done.call is Call.COMPLETE:
             self._completed(done.upload)
         elif self.phase is Phase.SENDING:
@@ -155,11 +225,10 @@ class UploadSession(Session):
             self._watch(done.upload)
 
     def _call_failed(self, failed: CallFailed) -> None:
-        if (
-            failed.call is Call.GET
-            and self.phase is Phase.SENDING
-            and isinstance(failed.error, NotFoundError)
-        ):
+        if isinstance(failed.error, NotFoundError) and self.phase is Phase.RESUMING:
+            self._leave("the service no longer knows it")
+        elif isinstance(failed.error, NotFoundError) and self.phase in (Phase.SENDING, Phase.COMPLETING):
+            self._in_doubt = False
             self._start_over("the service no longer knows the upload")
         elif failed.call is Call.COMPLETE and _may_have_worked(failed.error):
             self._doubt = failed.error
@@ -170,7 +239,7 @@ class UploadSession(Session):
             raise failed.error
 
     def _advance(self) -> None:
-        if self.phase is Phase.SENDING:
+        if self.phase is Phase.SENDING or self._starting_over:
             self._send()
         else:
             super()._advance()
@@ -192,9 +261,8 @@ class UploadSession(Session):
         if self._starting_over:
             if not self._parts.in_flight and self._asked is None:
                 self._parts.start_over()
-                self._gone, self._failures = "", 0
-                self._enter(Phase.CREATING)
-                self._ask(Call.CREATE)
+                self._gone, self._failures, self._bytes_resumed = "", 0, 0
+                self._create()
             return
         if self._parts.all_stored:
             self._complete()
@@ -239,7 +307,7 @@ class UploadSession(Session):
             case SourceBad():
                 raise self._source_error(flight.number, verdict)
             case Fail():
-                raise self._part_error(flight.number, verdict.detail)
+                raise self._part_error(flight.number, verdict.detail, final=verdict.final)
 
     def _judge(self, flight: Flight, ended: PartEnded) -> PartVerdict:
         verdict = judge_part(ended.answer, ended.md5)
@@ -357,9 +425,9 @@ class UploadSession(Session):
     def _all_there(self) -> bool:
         return super()._all_there or (self.phase is Phase.COMPLETING and self._in_doubt)
 
-    def _ask(self, call: Call) -> None:
+    def _ask(self, call: Call, *, first: bool = False) -> None:
         self._in_doubt = self._in_doubt or call is Call.COMPLETE
-        super()._ask(call)
+        super()._ask(call, first=first)
 
     def _finish(self, upload: Upload) -> UploadResult:
         return UploadResult(
@@ -370,6 +438,7 @@ class UploadSession(Session):
             file_size=self.plan.file_size,
             parts=self.plan.count,
             bytes_sent=self._bytes_sent,
+            bytes_resumed=self._bytes_resumed,
             retries=self._retries,
             url_refreshes=self._url_refreshes,
             recreated=self._recreated,
@@ -377,19 +446,24 @@ class UploadSession(Session):
         )
 
     def _fail(self, error: UploaderError) -> None:
-        error.nothing_sent = self._puts == 0
+        error.nothing_sent = self._puts == 0 and self._resumed is None
         super()._fail(error)
 
-    def _part_error(self, number: int, said: str) -> PartError:
-        return PartError(f"part {number} of {self.plan.count}: {said}", part=number, upload_id=self.upload_id)
+    def _part_error(self, number: int, said: str, *, final: bool = False) -> PartError:
+        said = f"part {number} of {self.plan.count}: {said}"
+        return PartError(said, part=number, upload_id=self.upload_id, final=final)
 
     def _source_error(self, number: int, bad: SourceBad) -> UploaderError:
         if bad.kind is Break.UNREADABLE:
             return SourceError(f"part {number} could not be read: {bad.detail}", upload_id=self.upload_id)
-        return SourceChangedError(
-            f"{bad.detail}: the upload was not completed, start it again when the file is at rest",
+        touched = bad.kind is Break.TOUCHED
+        advice = "check what was sent and go on" if touched else "start anew when the file is at rest"
+        error = SourceChangedError(
+            f"{bad.detail}: the upload was not completed; the same again will {advice}",
             upload_id=self.upload_id,
         )
+        error.touched = touched
+        return error
 
 
 def _may_have_worked(error: UploaderError) -> bool:

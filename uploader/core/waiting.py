@@ -26,7 +26,10 @@ from uploader.errors import (
     ApiError,
     AuthError,
     NotCompletedError,
+    PartError,
+    SourceChangedError,
     UploadCancelledError,
+    UploadConflictError,
     UploaderError,
     UploadFailedError,
     UploadTimeoutError,
@@ -185,7 +188,7 @@ class Session(ABC):
 
     def _fail(self, error: UploaderError) -> None:
         error.upload_id = error.upload_id or self.upload_id
-        error.resumable = self._all_there and not _is_final(error)
+        error.resumable = self._all_there and not is_over(error)
         self.error = error
         self._enter(Phase.FAILED)
         self._tell(Failed(error))
@@ -194,9 +197,9 @@ class Session(ABC):
         self.phase = phase
         self._tell(PhaseChanged(phase))
 
-    def _ask(self, call: Call) -> None:
+    def _ask(self, call: Call, *, first: bool = False) -> None:
         self._asked = call
-        self._tell(Ask(call, self.upload_id))
+        self._tell(Ask(call, self.upload_id, first))
 
     def _tell(self, action: Action) -> None:
         self._actions.append(action)
@@ -206,10 +209,19 @@ class Session(ABC):
         return actions
 
 
-def _is_final(error: UploaderError) -> bool:
-    """Whether waiting longer cannot change it."""
-    refused = isinstance(error, ApiError) and not isinstance(error, AuthError)
-    return refused or isinstance(error, UploadFailedError | NotCompletedError)
+def is_over(error: UploaderError) -> bool:
+    """Whether there is no use in going on with the same upload: the same would come of it again."""
+    match error:
+        case AuthError():
+            return False
+        case ApiError():
+            return error.status != 402  # credits can be bought
+        case PartError():
+            return error.final
+        case SourceChangedError():
+            return not error.touched
+        case _:
+            return isinstance(error, UploadFailedError | NotCompletedError | UploadConflictError)
 
 
 class WaitSession(Session):

@@ -74,16 +74,16 @@ class Api:
         self._random = random
 
     def create(self, request: CreateRequest, scope: Scope, notify: Notify, *, first: bool) -> Told:
-        """Start an upload; `first`: nothing was sent yet, so it is given up sooner.
+        """Start an upload; `first`: this run has sent nothing yet, so it is given up sooner.
 
         A repeat after a lost answer leaves an empty upload behind, which is harmless.
         """
-        attempts = self._policy.first_attempts if first else self._policy.attempts
+        attempts = self._attempts(first=first)
         return self._call(Call.CREATE, "POST", "/uploads", request.wire(), None, scope, notify, attempts)
 
-    def get(self, upload_id: str, scope: Scope, notify: Notify) -> Told:
-        """Look at an upload; while it is pending this may also hand out fresh links."""
-        attempts = self._policy.attempts
+    def get(self, upload_id: str, scope: Scope, notify: Notify, *, first: bool = False) -> Told:
+        """Look at an upload; while pending it may hand out fresh links. `first` as in `create`."""
+        attempts = self._attempts(first=first)
         return self._call(Call.GET, "GET", _path(upload_id), None, upload_id, scope, notify, attempts)
 
     def complete(self, upload_id: str, scope: Scope) -> Told:
@@ -127,6 +127,9 @@ class Api:
             return retrying(once)
         except _RepeatError as error:
             raise error.verdict.error from None
+
+    def _attempts(self, *, first: bool) -> int:
+        return self._policy.first_attempts if first else self._policy.attempts
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -31,6 +31,7 @@ from uploader.core.events import (
     Put,
     Tick,
     UploadCreated,
+    UploadResumed,
 )
 from uploader.core.waiting import Session
 from uploader.errors import UploaderError
@@ -177,11 +178,9 @@ class Run:
     def _call(self, ask: Ask) -> Told:
         upload_id = ask.upload_id or ""
         if ask.call is Call.GET or self.cargo is None:
-            return self.api.get(upload_id, self._calls, self._queue.put)
+            return self.api.get(upload_id, self._calls, self._queue.put, first=ask.first)
         if ask.call is Call.CREATE:
-            return self.api.create(
-                self.cargo.request, self._calls, self._queue.put, first=ask.upload_id is None
-            )
+            return self.api.create(self.cargo.request, self._calls, self._queue.put, first=ask.first)
         # The last moment to notice that the parts are of a file that is no more.
         self.cargo.source.check()
         return self.api.complete(upload_id, self._calls)
@@ -204,6 +203,8 @@ class Run:
     def _note(self, event: Event) -> None:
         if isinstance(event, PartStored):
             self._stored += event.part.length
+        elif isinstance(event, UploadResumed):
+            self._stored = event.bytes_stored
         elif isinstance(event, UploadCreated):
             self._stored = 0
 

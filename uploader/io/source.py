@@ -2,35 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from uploader.errors import SourceChangedError, SourceError
 
+# Two writes within one tick of the system's clock leave the same times. Linux counts in steps of up to 10 ms,
+# Windows in 15.6 ms; where a file system keeps whole seconds (FAT: every second one) the tick is theirs.
+TICK_NS = 20_000_000
+SECONDS_TICK_NS = 2_000_000_000
+
+# The sampled digest: blocks of this many bytes, this many of them and one more per GiB, up to the most.
+SAMPLE = 64 * 1024
+SAMPLES, MOST_SAMPLES = 8, 64
+
+# What is read at once when a file is only hashed (bytes).
+BLOCK = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells one state of a file from another: size (bytes), modification time, and which file it is."""
+    """What tells one state of a file from another.
+
+    Attributes:
+        size: bytes.
+        mtime_ns: when its content was last written; any program can set it.
+        ctime_ns: when anything about it last changed, which only the system sets; 0 on Windows, which keeps
+            no such time.
+        inode, device: which file it is; device 0 where the volume has no file ids.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
     device: int
-
-    def is_another(self, other: Identity) -> bool:
-        """Whether it is surely another file, whatever is in it."""
-        return (self.inode, self.device) != (other.inode, other.device)
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
         """The identity in a stat result."""
         # Some Windows volumes have no stable file ids and say 0; then size and time must do.
         device = status.st_dev if status.st_ino else 0
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino, device)
+        changed = 0 if os.name == "nt" else status.st_ctime_ns  # there it is the time of creation
+        return cls(status.st_size, status.st_mtime_ns, changed, status.st_ino, device)
+
+    def is_touched(self, now: Identity) -> bool:
+        """Whether `now` differs by ctime alone: permissions, links, or a rewrite with the mtime put back."""
+        return self != now and (self.size, self.mtime_ns, self.inode, self.device) == (
+            now.size,
+            now.mtime_ns,
+            now.inode,
+            now.device,
+        )
+
+    def change(self, now: Identity) -> str:
+        """How a file of this identity became `now`, in words; "" where it is the same."""
+        if now == self:
+            return ""
+        if (now.inode, now.device) != (self.inode, self.device):
+            return "was replaced by another file"
+        if now.size != self.size:
+            return f"went from {self.size:,} to {now.size:,} bytes"
+        return "was touched or written to" if self.is_touched(now) else "was written to"
+
+    def unsettled_ns(self, now: int) -> int:
+        """How long another write could still leave the same times, at `now` (epoch; both nanoseconds)."""
+        return max(_unsettled_ns(when, now) for when in (self.mtime_ns, self.ctime_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +98,14 @@ class Source:
             regular = stat.S_ISREG(status.st_mode)
             with real.open("rb") if regular else nullcontext():  # opening a pipe would block
                 pass
+            identity = _at_rest(real) if regular else Identity.of(status)
         except (OSError, RuntimeError, ValueError) as error:
             raise SourceError(f"cannot read {given}: {_reason(error)}") from None
         if not regular:
             raise SourceError(f"{given} is {_what(status.st_mode)}: only a regular file can be uploaded")
-        if status.st_size == 0:
+        if identity.size == 0:
             raise SourceError(f"{given} is empty: there is nothing to upload")
-        return cls(real, Identity.of(status))
+        return cls(real, identity)
 
     @property
     def size(self) -> int:
@@ -87,8 +132,9 @@ class Source:
         """
         try:
             file = io.FileIO(self.path)
-        except FileNotFoundError as error:
-            raise SourceChangedError(f"{self.path.name} is gone ({_reason(error)})") from None
+        except OSError:
+            self.check()  # it may be gone, or another by now
+            raise
         try:
             self.recheck(file)
         except BaseException:
@@ -102,20 +148,87 @@ class Source:
         Raises:
             SourceChangedError: as `check`.
         """
+        self.check()  # first: of a file that another took the place of, all that changed is the ctime
         self._compare(os.fstat(file.fileno()))
-        self.check()
+
+    def digest(self) -> str:
+        """A hex digest of sampled blocks: the first, the last, and some between, more in a larger file.
+
+        Two checkpoints of one architecture have the same size and the same header, so the ends alone tell
+        too little.
+
+        Raises:
+            SourceChangedError: as `check`.
+            SourceError: it cannot be read.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        with self._reading() as file:
+            for offset in _sampled(self.size):
+                for block in _blocks(file, offset, min(SAMPLE, self.size - offset)):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def md5(self, offset: int, length: int, check: Callable[[], None]) -> str:
+        """The hex MD5 of `length` bytes from `offset`; `check` is called between blocks, and may raise.
+
+        Raises:
+            SourceChangedError: as `check`.
+            SourceError: it cannot be read.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        with self._reading() as file:
+            for block in _blocks(file, offset, length):
+                check()
+                digest.update(block)
+        return digest.hexdigest()
+
+    @contextmanager
+    def _reading(self) -> Iterator[io.FileIO]:
+        try:
+            with self.open() as file:
+                yield file
+                self.recheck(file)
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path}: {_reason(error)}") from None
 
     def _compare(self, status: os.stat_result) -> None:
-        now, before = Identity.of(status), self.identity
-        if now == before:
-            return
-        if now.is_another(before):
-            how = "was replaced by another file"
-        elif now.size != before.size:
-            how = f"went from {before.size:,} to {now.size:,} bytes"
-        else:
-            how = "was written to"
-        raise SourceChangedError(f"{self.path.name} {how} during the upload")
+        now = Identity.of(status)
+        how = self.identity.change(now)
+        if how:
+            error = SourceChangedError(f"{self.path.name} {how} during the upload")
+            error.touched = self.identity.is_touched(now)
+            raise error
+
+
+def _at_rest(path: Path) -> Identity:
+    """The identity of a file whose next write will show in its times, which may be a tick away."""
+    identity = Identity.of(path.stat())
+    wait = identity.unsettled_ns(time.time_ns())
+    if wait:
+        time.sleep(wait / 1e9)
+    # If it was written to meanwhile, the identity from before says so at the first part.
+    return identity
+
+
+def _unsettled_ns(when: int, now: int) -> int:
+    tick = TICK_NS if when % 1_000_000_000 else SECONDS_TICK_NS
+    age = now - when
+    return min(tick, tick - age) if age < tick else 0  # a time to come is of a clock ahead of ours
+
+
+def _sampled(size: int) -> Iterator[int]:
+    """Where the sampled blocks of a file of `size` bytes begin."""
+    count = min(MOST_SAMPLES, SAMPLES + size // 1024**3)
+    if size <= count * SAMPLE:
+        return iter(range(0, size, SAMPLE))
+    return (index * (size - SAMPLE) // (count - 1) for index in range(count))
+
+
+def _blocks(file: io.FileIO, offset: int, length: int) -> Iterator[bytes]:
+    file.seek(offset)
+    while length and (block := file.read(min(BLOCK, length))):
+        yield block
+        length -= len(block)
 
 
 def _what(mode: int) -> str:

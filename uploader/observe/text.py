@@ -8,6 +8,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def human_age(seconds: float) -> str:
+    """A time span as people read it, in its largest unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
 def human_size(size: float) -> str:
     """A number of bytes as people read it, in powers of 1024."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -1,0 +1,438 @@
+"""Ctrl-C and SIGTERM, at real processes: prompt, tidy, and the next run goes on.
+
+Random moments come from a seed, which is in the test's name; UPLOADER_SIGNALS_SEED=N gives it, and
+UPLOADER_SIGNALS=100 asks for more of them. How long each end took is logged:
+
+    UPLOADER_SIGNALS=100 pytest --log-cli-level=INFO tests/command/test_signals.py -k any_moment
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command.conftest import MiB, Run, interrupt, spawn, start_python, use
+from uploader import Uploader
+from uploader.core.events import Event, Finished, JournalKept, PartStored, Phase, PhaseChanged, UploadCreated
+from uploader.io.journal import Journal
+from uploader.io.state import is_held
+from uploader.local import Service, serve
+from uploader.models import PendingUpload, UploadResult
+from uploader.observe.report import Report
+from uploader.pending import pending_uploads
+
+MOMENTS = int(os.environ.get("UPLOADER_SIGNALS") or 10)
+SEED = int(os.environ.get("UPLOADER_SIGNALS_SEED") or random.SystemRandom().randrange(1, 2**32))
+
+# About a second is the promise; a machine that has other things to do may take a little longer.
+PROMPT = 5.0
+
+LOGGER = logging.getLogger(__name__)
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+NAMES = {signal.SIGINT: "KeyboardInterrupt", signal.SIGTERM: "Terminated"}
+both = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert process is None or process.poll() is None, "it ended on its own"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended after its signal; its exit code is the one a shell shows."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error in the one object on stdout."""
+        assert self.out.count("\n") == 1, self.out
+        error = json.loads(self.out)["error"]
+        assert isinstance(error, dict)
+        return error
+
+    @property
+    def said(self) -> list[str]:
+        """What the command itself said on stderr, progress aside."""
+        return re.findall(r"^uploader: (.*)$", self.err, re.MULTILINE)
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals, again: float | None = None) -> Ended:
+    """Sends the signal, if need be once more `again` seconds later, and waits for the end."""
+    began = time.monotonic()
+    process.send_signal(number)
+    if again is not None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(again)
+        process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    LOGGER.info("%s: exit %d after %.3f s", number.name, code, seconds)
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    assert seconds < PROMPT
+    return Ended(code, out, err, seconds)
+
+
+def left(state_dir: Path) -> PendingUpload:
+    """The one upload that is left; the journal can be opened, and nobody holds a lock."""
+    troubles: list[str] = []
+    with Journal.open(state_dir, troubles.append) as journal:
+        (record,) = journal.all()
+    assert not troubles
+    assert not is_held(state_dir, record.target.key)
+    (upload,) = pending_uploads(state_dir)
+    assert upload.state == "interrupted"
+    return upload
+
+
+def arrived(service: Service, upload_id: str) -> str:
+    """The SHA-256 of what the service put together."""
+    wait_for(lambda: service.upload(upload_id)["status"] in ("validated", "imported"))
+    return service.sha256(upload_id)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# While parts are on their way
+
+
+@both
+def test_a_signal_while_a_part_hangs_is_prompt_and_the_next_run_goes_on(
+    number: signal.Signals,
+    command: Run,
+    picture: Path,
+    state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serve(faults=["stall:part=1:at=10%"], stage_delay=0.02) as service:
+        use(service, monkeypatch)
+        process = spawn("upload", picture, "--part-size", "5MiB", "--json")
+        wait_for(lambda: any(upload.parts_stored == 2 for upload in pending_uploads(state_dir)), process)
+        ended = stop(process, number)
+        assert ended.code == CODES[number]
+        upload = left(state_dir)
+        assert len(ended.said) == 1
+        assert ended.said[0].endswith(f"go on with: uploader resume {upload.upload_id}")
+        assert ended.error["type"] == NAMES[number]
+        assert (ended.error["upload_id"], ended.error["resumable"]) == (upload.upload_id, True)
+        said = command("upload", picture, "--json", "--wait-for", "none")
+        assert said.code == 0
+        assert f"resuming upload {upload.upload_id}: 2 of 3 parts (6.0 MiB) are there" in said.err
+        assert said.json["bytes_sent"] == 5 * MiB
+        assert arrived(service, upload.upload_id) == sha256(picture)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of which no more than a fraction fits into socket buffers."""
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(128 * MiB)
+    return path
+
+
+def test_the_store_sees_every_connection_close(large: Path) -> None:
+    with serve(rate=80 * MiB) as service:
+        process = spawn("upload", large, "--part-size", "32MiB", **service.environment)
+        wait_for(lambda: sum(it.target == "part" for it in service.under_way) == 4, process)
+        stop(process, signal.SIGTERM)
+        wait_for(lambda: not service.under_way)
+        parts = [it for it in service.requests if it.target == "part"]
+        assert [it.status for it in parts] == [None] * 4
+        assert all(it.body_bytes < 32 * MiB for it in parts)
+
+
+def test_nothing_is_left_open_in_a_process_that_goes_on_after_ctrl_c(large: Path, service: Service) -> None:
+    with serve(rate=80 * MiB) as slow, Uploader(base_url=slow.base_url) as uploader:
+        began = 0.0
+
+        def listener(event: Event) -> None:
+            nonlocal began
+            if not began and sum(it.target == "part" for it in slow.under_way) == 4:
+                began = time.monotonic()
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            uploader.upload(large, part_size=32 * MiB, progress=listener)
+        assert time.monotonic() - began < PROMPT
+        wait_for(lambda: not slow.under_way)
+        assert not [it for it in slow.requests if it.target == "part" and it.status]
+        (upload,) = uploader.uploads()
+        assert upload.state == "interrupted"
+
+
+def test_a_second_ctrl_c_changes_nothing(picture: Path, state_dir: Path) -> None:
+    with serve(faults=["stall:part=1:at=10%"]) as service:
+        process = spawn("upload", picture, "--part-size", "5MiB", "--json", **service.environment)
+        wait_for(lambda: any(upload.parts_stored == 2 for upload in pending_uploads(state_dir)), process)
+        ended = stop(process, signal.SIGINT, again=0.01)
+        assert ended.code == 130
+        assert ended.error["upload_id"] == left(state_dir).upload_id
+
+
+def test_ctrl_c_stops_all_of_several_files(picture: Path, state_dir: Path) -> None:
+    other = picture.with_name("other.png")
+    other.write_bytes(picture.read_bytes())
+    with serve(faults=["stall:part=1:at=10%"]) as service:
+        process = spawn("upload", picture, other, "--json", **service.environment)
+        wait_for(lambda: any(it.target == "part" for it in service.requests), process)
+        ended = stop(process, signal.SIGINT)
+        assert ended.code == 130
+        assert [it.target for it in service.requests].count("create") == 1
+    (outcome,) = json.loads(ended.out)["uploads"]
+    assert outcome["file_name"] == "picture.png"
+    assert outcome["error"]["upload_id"] == left(state_dir).upload_id
+
+
+def test_sigterm_while_the_service_hangs_leaves_what_is_kept_to_the_next_run(
+    command: Run, picture: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(faults=["stall:on=get"]) as service:
+        use(service, monkeypatch)
+        upload_id = interrupt(picture)
+        process = spawn("resume", upload_id, "--json")
+        wait_for(lambda: any(it.target == "get" for it in service.requests), process)
+        ended = stop(process, signal.SIGTERM)
+        assert ended.code == 143
+        assert left(state_dir).upload_id == upload_id
+        assert ended.said[0].endswith(f"go on with: uploader resume {upload_id}")
+        assert (ended.error["upload_id"], ended.error["resumable"]) == (upload_id, True)
+        assert command("resume", upload_id, "--wait-for", "none").code == 0
+
+
+def test_sigterm_while_waiting_for_the_verdict_says_how_to_wait_on(picture: Path) -> None:
+    with serve(stage_delay=30) as service:
+        with Uploader(
+            base_url=service.base_url, api_key=service.api_key, api_secret=service.api_secret
+        ) as uploader:
+            upload_id = uploader.upload(picture, wait_for=None, progress=False).upload_id
+        process = spawn("wait", upload_id, "--json", **service.environment)
+        wait_for(lambda: any(it.target == "get" for it in service.requests), process)
+        ended = stop(process, signal.SIGTERM)
+        assert ended.code == 143
+        assert ended.said[0].endswith(f"go on with: uploader wait {upload_id}")
+        assert ended.error["resumable"]
+
+
+# Before anything is sent
+
+
+def test_ctrl_c_while_another_run_is_waited_for_is_prompt(service: Service, picture: Path) -> None:
+    seconds = []
+
+    def listener(event: Event) -> None:
+        if isinstance(event, PartStored) and not seconds:
+            process = spawn("upload", picture, "--wait-lock", "--json")
+            assert process.stderr is not None
+            assert "waiting until it is done" in process.stderr.readline()
+            ended = stop(process, signal.SIGINT)
+            assert ended.code == 130
+            assert ended.error["type"] == "KeyboardInterrupt"
+            seconds.append(ended.seconds)
+
+    with Uploader() as uploader:
+        result = uploader.upload(picture, part_size=5 * MiB, concurrency=1, progress=listener)
+    assert seconds
+    assert arrived(service, result.upload_id) == sha256(picture)
+
+
+PART, PARTS = 64 * MiB, 64
+
+
+@pytest.fixture
+def nearly_sent(state_dir: Path, tmp_path: Path, service: Service) -> Iterator[Path]:
+    """A sparse file of 4 GiB; the journal says that all of it but the last part was sent."""
+    path = tmp_path / "huge.mp4"
+    with path.open("wb") as file:
+        file.truncate(PARTS * PART)
+    zeros = hashlib.md5(bytes(PART), usedforsecurity=False).hexdigest()
+    with Uploader() as uploader, Journal.open(state_dir, lambda _: None) as journal:
+        job = uploader.prepare(path, part_size=PART)
+        source = job.cargo.source
+        row = journal.begin(job.target, job.plan, source.identity, source.digest())
+        journal.name(row, "upload_huge")
+        journal.store(row, [(part, None, zeros) for part in range(1, PARTS)])
+    yield path
+    path.unlink()
+
+
+def test_ctrl_c_while_what_was_sent_is_checked_is_prompt(
+    service: Service, nearly_sent: Path, state_dir: Path
+) -> None:
+    process = spawn("resume", nearly_sent, "--verify-source", "full", "--json")
+    wait_for(lambda: pending_uploads(state_dir)[0].state == "running", process)
+    with pytest.raises(subprocess.TimeoutExpired):  # it is at it for seconds
+        process.wait(0.3)
+    ended = stop(process, signal.SIGINT)
+    assert ended.code == 130
+    assert not service.requests, "it had not come to the service yet"
+    assert left(state_dir).parts_stored == PARTS - 1
+    assert ended.said[0].endswith("go on with: uploader resume upload_huge")
+    assert (ended.error["upload_id"], ended.error["resumable"]) == ("upload_huge", True)
+
+
+IMPORTS = """
+import os, signal, sys
+
+class Signaller:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Signaller())
+from uploader.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "module"),
+    [
+        (signal.SIGINT, "uploader.cli"),
+        (signal.SIGTERM, "httpx"),
+        (signal.SIGTERM, "uploader.cli"),
+    ],
+)
+def test_a_signal_while_the_command_is_loaded_shows_no_traceback(
+    number: signal.Signals, module: str, picture: Path, service: Service
+) -> None:
+    code = IMPORTS.format(module=module, number=int(number))
+    # Without coverage's own start-up in every process, which imports sqlite3.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "upload", str(picture), "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (CODES[number], -number), "what a shell shows is the same"
+
+
+# At the very end
+
+
+def test_ctrl_c_when_all_is_done_does_not_say_that_it_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(as_json=True)
+    with report.attempt("picture.png"), report.listening("picture.png", 1) as listener:
+        for event in (
+            UploadCreated("upload_1", 1, 1, 1),
+            JournalKept("upload_1"),
+            PhaseChanged(Phase.VALIDATING),
+            PhaseChanged(Phase.DONE),
+            Finished(UploadResult(upload_id="upload_1", status="validated")),
+        ):
+            listener(event)
+        raise KeyboardInterrupt  # while the journal is closed
+    assert report.close() in (0, 130)
+    out, err = capsys.readouterr()
+    assert "not completed" not in err
+    assert "resume" not in err, "the journal knows nothing of it any more"
+    assert json.loads(out)["status"] == "validated"
+
+
+# At any moment
+
+# As the command that is installed, but telling when it is about to begin: what comes before is Python's.
+READY = """
+import sys
+import uploader.cli
+from uploader.__main__ import main
+print("ready", file=sys.stderr, flush=True)
+main()
+"""
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Starts the command, and returns when it begins."""
+    process = start_python("-c", READY, *arguments)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    return process
+
+
+# At this many bytes per second, an upload without its verdict takes about a third of a second.
+RATE = 60 * MiB
+
+
+@pytest.fixture(scope="module")
+def usual() -> list[float]:
+    """How long an upload takes undisturbed, once that is known (seconds)."""
+    return []
+
+
+@pytest.mark.parametrize("seed", [f"{SEED}-{moment}" for moment in range(MOMENTS)])
+def test_a_signal_at_any_moment_ends_it_well_and_the_next_run_goes_on(
+    seed: str,
+    usual: list[float],
+    command: Run,
+    picture: Path,
+    state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = random.Random(seed)
+    number = chance.choice([signal.SIGINT, signal.SIGTERM])
+    verdict = chance.random() < 0.15
+    with serve(rate=RATE, stage_delay=0.02) as service:
+        use(service, monkeypatch)
+        brief = ("--part-size", "5MiB", "--json", "--wait-for", "none")
+        if not usual:
+            process, began = start("upload", picture, *brief), time.monotonic()
+            process.communicate(timeout=60)
+            usual.append(time.monotonic() - began)
+        old = interrupt(picture) if chance.random() < 0.3 else ""
+        process = start("upload", picture, *brief[: 3 if verdict else None])
+        moment = chance.uniform(0, usual[0] + 0.5 * verdict)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        ended = stop(process, number)
+        LOGGER.info("at %.3f s: %s", moment, ended.said or "done")
+        kept = [upload.upload_id for upload in pending_uploads(state_dir)]
+        assert ended.out.count("\n") == 1
+        outcome = json.loads(ended.out)
+        if "error" in outcome:
+            assert ended.code == CODES[number]
+            assert outcome["error"]["type"] == NAMES[number]
+            (line,) = ended.said
+            assert outcome["error"]["resumable"] == ("go on with: uploader resume" in line)
+            if outcome["error"]["resumable"]:
+                assert kept == [outcome["error"]["upload_id"]]
+        else:
+            assert ended.code in (0, CODES[number]), "it may strike when all is said"
+            assert kept == []
+            assert not old or outcome["upload_id"] == old
+        said = command("upload", picture, *brief)
+        assert said.code == 0
+        assert kept in ([], [said.json["upload_id"]])
+        assert arrived(service, said.json["upload_id"]) == sha256(picture)
+    assert pending_uploads(state_dir) == []

@@ -1,0 +1,42 @@
+"""The table of unfinished uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from uploader.models import PendingUpload
+from uploader.observe.text import human_age, human_size, printable
+
+_HEAD = ("UPLOAD", "SIZE", "SENT", "AGE", "STATE", "FILE")
+
+
+def table(uploads: Sequence[PendingUpload], now: datetime | None = None) -> Iterator[str]:
+    """Its lines: a heading, and one for each upload, with the reason below where there is one."""
+    now = now or datetime.now(UTC)
+    rows = [_row(upload, now) for upload in uploads]
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    yield _line(_HEAD, widths)
+    for upload, row in zip(uploads, rows, strict=True):
+        yield _line(row, widths)
+        if upload.reason:
+            yield f"  {printable(upload.reason)}"
+
+
+def _row(upload: PendingUpload, now: datetime) -> tuple[str, ...]:
+    return (
+        printable(upload.upload_id),
+        human_size(upload.file_size),
+        f"{100 * upload.bytes_stored // upload.file_size}%",
+        human_age((now - upload.updated_at).total_seconds()),
+        upload.state.value,
+        printable(upload.path),
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = (
+        cell.rjust(width) if name in ("SIZE", "SENT", "AGE") else cell.ljust(width)
+        for name, cell, width in zip(_HEAD, row, widths, strict=True)
+    )
+    return "  ".join(cells).rstrip()

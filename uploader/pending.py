@@ -1,0 +1,148 @@
+"""The uploads that are not done: what the journal knows of them, and forgetting them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from uploader.errors import NotCompletedError, StateError, UploadBusyError
+from uploader.io.journal import FILE, Journal, JournalError, Record, State
+from uploader.io.state import HeldError, claim, is_held, make_directory
+from uploader.models import PendingState, PendingUpload
+
+
+def pending_uploads(directory: Path) -> list[PendingUpload]:
+    """Every unfinished upload recorded in the state directory, the oldest first.
+
+    Raises:
+        StateError: what is there cannot be read, or is not safe to read.
+    """
+    with _journal(directory) as journal:
+        return [_describe(directory, journal, record) for record in journal.all()] if journal else []
+
+
+def find_record(directory: Path, upload_id: str, base_url: str) -> Record:
+    """The record of an unfinished upload.
+
+    Raises:
+        StateError: there is none.
+    """
+    with _journal(directory) as journal:
+        found = journal.find(upload_id) if journal else []
+    here = [record for record in found if record.target.base_url == base_url]
+    if here:
+        return here[-1]
+    if found:
+        there = found[-1].target.base_url
+        raise StateError(f"upload {upload_id} goes to {there}, not to {base_url}: see SCENARIO_BASE_URL")
+    raise StateError(f"nothing is known of an unfinished upload {upload_id}")
+
+
+def forget(directory: Path, upload_id: str) -> None:
+    """Forget an unfinished upload; the service is not told, as there is no call for it.
+
+    Raises:
+        UploadBusyError: some process is at it.
+        StateError: nothing is known of it, or the journal cannot be written.
+    """
+    with _journal(directory) as journal:
+        records = journal.find(upload_id) if journal else []
+        if journal is None or not records:
+            raise StateError(f"nothing is known of an unfinished upload {upload_id}")
+        for record in records:
+            try:
+                with claim(directory, record.target.key):
+                    journal.remove(record.row)
+            except HeldError:
+                name = record.target.file_name
+                error = UploadBusyError(f"{name} is being uploaded right now", upload_id=upload_id)
+                error.resumable = True
+                raise error from None
+
+
+@contextmanager
+def _journal(directory: Path) -> Iterator[Journal | None]:
+    """The journal; None where nothing was ever recorded."""
+    try:
+        if not os.path.lexists(directory):
+            yield None
+            return
+        make_directory(directory)  # or find out that it is none, or not ours
+        if not (directory / FILE).exists():
+            yield None
+            return
+        troubles: list[str] = []
+        with Journal.open(directory, troubles.append) as journal:
+            if troubles:
+                raise StateError(f"{directory}: {troubles[0]}")
+            yield journal
+    except OSError as error:
+        raise StateError(f"{directory} cannot be used: {error.strerror or error}") from None
+    except JournalError as error:
+        raise StateError(f"the journal in {directory} cannot be used: {error}") from None
+
+
+def _describe(directory: Path, journal: Journal, record: Record) -> PendingUpload:
+    count, size = journal.stored(record)
+    target = record.target
+    return PendingUpload(
+        upload_id=record.upload_id or "",
+        path=target.path,
+        file_name=target.file_name,
+        file_size=record.plan.file_size,
+        kind=target.kind,
+        base_url=target.base_url,
+        project_id=target.project_id or None,
+        parts=record.plan.count,
+        parts_stored=count,
+        bytes_stored=size,
+        state=_state(directory, record),
+        reason=record.reason,
+        created_at=datetime.fromtimestamp(record.created, UTC),
+        updated_at=datetime.fromtimestamp(record.updated, UTC),
+    )
+
+
+def _state(directory: Path, record: Record) -> PendingState:
+    if record.state is not State.OPEN:
+        return PendingState(record.state.value)
+    if is_held(directory, record.target.key):
+        return PendingState.RUNNING
+    if not os.path.exists(record.target.path):
+        return PendingState.MISSING
+    return PendingState.STOPPED if record.reason else PendingState.INTERRUPTED
+
+
+def refuse_half_sent(directory: Path, upload_id: str, base_url: str) -> None:
+    """There is no use in waiting for an upload that was interrupted here before all of it was sent.
+
+    Raises:
+        NotCompletedError: so it was.
+    """
+    with suppress(StateError):
+        for it in pending_uploads(directory):
+            sent = it.parts_stored == it.parts or it.state is PendingState.RUNNING
+            if (it.upload_id, it.base_url) == (upload_id, base_url) and not sent:
+                raise NotCompletedError(
+                    f"{it.file_name} was interrupted with {it.parts_stored} of {it.parts} parts sent:"
+                    f" uploader resume {upload_id}",
+                    upload_id=upload_id,
+                )
+
+
+def settled(directory: Path, upload_id: str, base_url: str) -> None:
+    """An upload was waited for until it was decided: there is nothing to go on with any more.
+
+    A record that cannot be removed does no harm: whoever goes on with it finds it decided.
+    """
+    with suppress(StateError), _journal(directory) as journal:
+        if journal is None:
+            return
+        for record in journal.find(upload_id):
+            # Whoever is at it right now removes it himself.
+            with suppress(HeldError), claim(directory, record.target.key, wait=0):
+                if record.target.base_url == base_url:
+                    journal.remove(record.row)

@@ -1,0 +1,297 @@
+"""Going on with what an earlier run left: who may, whether the file is still the same, and what is there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from uploader.core.events import JournalTrouble, Listener, Recreating, SourceChecked, Waiting
+from uploader.core.plan import Plan
+from uploader.core.session import Resumed
+from uploader.errors import (
+    SourceChangedError,
+    StateError,
+    UploadBusyError,
+    UploadCancelledError,
+    UploaderError,
+    UploadTimeoutError,
+)
+from uploader.io.journal import Journal, JournalError, Owner, Record, State, Target
+from uploader.io.keeper import Keeper
+from uploader.io.source import Source
+from uploader.io.state import PATIENCE, HeldError, claim, make_directory
+from uploader.options import STATE_VARIABLE, TransferOptions
+
+_ORPHAN = (
+    "an earlier run was stopped while the upload was being created; if the service made one, it stays empty"
+)
+
+
+@contextmanager
+def keeping(
+    directory: Path,
+    target: Target,
+    listener: Listener,
+    options: TransferOptions,
+    cancelled: threading.Event,
+) -> Iterator[Keeper]:
+    """Own a target meanwhile, and keep a journal of what becomes of it, if there can be one.
+
+    Raises:
+        StateError: the state directory is a symbolic link, or another user's.
+        UploadBusyError: another run owns the target.
+    """
+    with ExitStack() as stack:
+        journal: Journal | None = None
+        trouble, told = "", list[str]()
+        try:
+            make_directory(directory)
+            mine = _claim(stack, directory, target, PATIENCE)
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        else:
+            if not mine:
+                trouble = _wait(stack, directory, target, listener, options, cancelled)
+        if not trouble:
+            try:
+                journal = Journal.open(directory, told.append)
+            except JournalError as error:
+                trouble = str(error)
+        keeper = Keeper(journal, target, listener)
+        stack.callback(keeper.attempt, Journal.close)
+        if trouble:
+            keeper.trouble(
+                f"there can be no journal in {directory}: {trouble}; the upload goes on, but a later run"
+                f" could not go on with it; {STATE_VARIABLE} names another directory"
+            )
+        for said in told:
+            listener(JournalTrouble(said))
+        yield keeper
+
+
+def _claim(
+    stack: ExitStack,
+    directory: Path,
+    target: Target,
+    wait: float | None,
+    cancelled: threading.Event | None = None,
+) -> bool:
+    """Try to own a target until the stack is closed; whether that came about."""
+    with suppress(HeldError):
+        stack.enter_context(claim(directory, target.key, wait=wait, cancelled=cancelled))
+        return True
+    return False
+
+
+def _wait(
+    stack: ExitStack,
+    directory: Path,
+    target: Target,
+    listener: Listener,
+    options: TransferOptions,
+    cancelled: threading.Event,
+) -> str:
+    """Wait for whoever owns the target, where that is wanted; why it cannot be owned, "" where it is now."""
+    who = _who(directory, target)
+    if not options.wait_lock:
+        busy = UploadBusyError(
+            f"{who}: try again when that is done, or wait for it (--wait-lock, wait_lock=True)"
+        )
+        busy.resumable = True
+        raise busy
+    listener(Waiting(f"{who}; waiting until it is done"))
+    try:
+        if _claim(stack, directory, target, options.timeout, cancelled):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    over: UploaderError
+    if cancelled.is_set():
+        over = UploadCancelledError("the upload was cancelled while another run owned it")
+    else:
+        over = UploadTimeoutError(f"time is up after {options.timeout:,.0f} s, and {who} still")
+    over.resumable = over.nothing_sent = True
+    raise over
+
+
+def _who(directory: Path, target: Target) -> str:
+    """Who uploads a target, in words."""
+    record = None
+    with suppress(JournalError), Journal.peek(directory) as journal:
+        record = journal.last(target.key)
+    if record is None:  # it is about to begin
+        return f"{target.file_name} is being uploaded by another process"
+    owner, this = record.owner, Owner.this()
+    mine = (owner.pid, owner.host) == (this.pid, this.host)
+    who = "this process" if mine else f"process {owner.pid} on {owner.host}"
+    since = time.strftime("%H:%M:%S", time.localtime(owner.since))
+    return f"{target.file_name} is being uploaded by {who} since {since}"
+
+
+def take_up(
+    keeper: Keeper,
+    source: Source,
+    plan: Plan,
+    options: TransferOptions,
+    cancelled: threading.Event,
+    upload_id: str | None = None,
+) -> tuple[Plan, Resumed | None]:
+    """How a run begins: with what an earlier one left, or anew.
+
+    Args:
+        keeper: told what the run is about.
+        source: the file as it is now.
+        plan: how to split it if it is sent anew.
+        options: how it is taken up.
+        cancelled: ends the check of what was sent.
+        upload_id: the upload that must be gone on with; None takes the last of the same target, if any.
+
+    Raises:
+        SourceChangedError: the file is another than that upload's.
+        StateError: the journal does not know that upload any more.
+    """
+    if keeper.journal is None and upload_id is None:
+        return plan, None
+    try:
+        digest = source.digest()
+    except SourceChangedError as error:  # since it was looked at
+        error.nothing_sent = True
+        raise
+    record = keeper.ask(lambda it: _record(it, keeper.target, upload_id))
+    if record is None and upload_id is not None:
+        raise StateError(
+            f"upload {upload_id} was finished or forgotten by another run meanwhile:"
+            f" uploader wait {upload_id} tells what became of it"
+        )
+    if record is not None:
+        try:
+            resumed = _resumed(keeper, record, source, digest, options, cancelled)
+        except (_AnewError, SourceChangedError) as error:
+            if upload_id is not None:
+                raise _refusal(keeper, record, error) from None
+            keeper.listener(Recreating(record.upload_id or "", str(error)))
+        else:
+            keeper.begin(record.plan, source, digest, record)
+            return record.plan, resumed
+    keeper.begin(plan, source, digest, None)
+    return plan, None
+
+
+def _resumed(
+    keeper: Keeper,
+    record: Record,
+    source: Source,
+    digest: str,
+    options: TransferOptions,
+    cancelled: threading.Event,
+) -> Resumed:
+    """Go on with a recorded upload, if that is wanted and its file still the same."""
+    if not options.resume:
+        raise _AnewError("as it was asked for")
+    keeper.take(record)
+    parts = keeper.ask(lambda it: it.parts(record.row))
+    try:
+        resumed = _go_on(keeper.listener, record, parts, source, digest, options, cancelled)
+    except SourceChangedError:
+        raise
+    except UploaderError as error:
+        error.upload_id, error.resumable = record.upload_id, True
+        raise
+    keeper.attempt(lambda it: it.go_on(record.row, source.identity))
+    return resumed
+
+
+class _AnewError(Exception):
+    """The message says why the upload is not gone on with."""
+
+
+def _refusal(keeper: Keeper, record: Record, error: Exception) -> UploaderError:
+    """What to raise where an upload was to be gone on with and no other."""
+    said = str(error)
+    if not isinstance(error, SourceChangedError):
+        return StateError(said, upload_id=record.upload_id)
+    keeper.attempt(lambda it: it.mark(record.row, State.CHANGED, said))
+    advice = f"to send it as it is now: uploader upload {record.target.path}"
+    return SourceChangedError(f"{said}; {advice}", upload_id=record.upload_id)
+
+
+def _record(journal: Journal, target: Target, upload_id: str | None) -> Record | None:
+    last = journal.last(target.key)
+    if upload_id is None:
+        return last
+    found = next((it for it in journal.find(upload_id) if it.target == target), None)
+    if found and last and found.state is State.GONE:
+        raise StateError(f"upload {upload_id} was started over: go on with {last.upload_id}")
+    return found
+
+
+def _go_on(
+    listener: Listener,
+    record: Record,
+    parts: Mapping[int, str | None] | None,
+    source: Source,
+    digest: str,
+    options: TransferOptions,
+    cancelled: threading.Event,
+) -> Resumed:
+    """What is there of an upload, if the file is still the same."""
+    numbers = () if parts is None else parts
+    if parts is None or not all(type(it) is int and 1 <= it <= record.plan.count for it in numbers):
+        # Nothing could be proved of them.
+        raise _AnewError("what was sent of it cannot be read from the journal")
+    if record.upload_id is None:
+        raise _AnewError(_ORPHAN)
+    if options.part_size not in (None, record.plan.part_size):
+        raise _AnewError(f"the interrupted upload has parts of {record.plan.part_size:,} bytes")
+    # A device has another number after a restart, on NFS or LVM; with all else alike it is the same one.
+    before = replace(record.identity, device=source.identity.device)
+    how = before.change(source.identity)
+    if record.identity.size != source.size or record.digest != digest:
+        raise _changed(source, record, how or "was rewritten")
+    if how or options.verify_source == "full":
+        _prove(listener, source, record, parts, how, options, cancelled)
+    return Resumed(record.upload_id, frozenset(parts))
+
+
+def _prove(
+    listener: Listener,
+    source: Source,
+    record: Record,
+    parts: Mapping[int, str | None],
+    how: str,
+    options: TransferOptions,
+    cancelled: threading.Event,
+) -> None:
+    """Read all that was sent once more: then what is stored is of the file as it is now, whatever it was."""
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
+
+    def check() -> None:
+        if cancelled.is_set():
+            raise UploadCancelledError("the upload was cancelled while what was sent was checked")
+        if deadline is not None and time.monotonic() > deadline:
+            raise UploadTimeoutError(
+                f"time is up after {options.timeout:,.0f} s while what was sent was checked"
+            )
+
+    if None in parts.values():
+        lack = "there are no checksums of what was sent to compare it with (verify='none')"
+        if not how:
+            raise _AnewError(f"{source.path.name} cannot be verified in full: {lack}")
+        raise _changed(source, record, how, f", and {lack}")
+    total = record.plan.size_of(len(parts), with_last=record.plan.count in parts)
+    checked = 0
+    for number in sorted(parts):
+        part = record.plan.part(number)
+        if source.md5(part.offset, part.length, check) != parts[number]:
+            raise _changed(source, record, how or "was rewritten", f": part {number} is another now")
+        checked += part.length
+        listener(SourceChecked(checked, total))
+
+
+def _changed(source: Source, record: Record, how: str, more: str = "") -> SourceChangedError:
+    said = f"{source.path.name} {how} since its upload was interrupted{more}"
+    return SourceChangedError(said, upload_id=record.upload_id)
