@@ -208,15 +208,15 @@ COLUMNS = {
 }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows under their headings, as Markdown."""
-    widths = {key: form.split(".")[0].removesuffix("f") for key, (_, form) in COLUMNS.items()}
-    head = [format(title, widths[key]) for key, (title, _) in COLUMNS.items()]
+def table(columns: dict[str, tuple[str, str]], rows: list[dict[str, Any]]) -> str:
+    """The rows under their headings, as Markdown; a column is its heading and format."""
+    widths = {key: form.split(".")[0].removesuffix("f") for key, (_, form) in columns.items()}
+    head = [format(title, widths[key]) for key, (title, _) in columns.items()]
     rule = [
         "-" * (len(cell) - 1) + (":" if ">" in widths[key] else "-")
-        for key, cell in zip(COLUMNS, head, strict=True)
+        for key, cell in zip(columns, head, strict=True)
     ]
-    body = [[format(row[key], form) for key, (_, form) in COLUMNS.items()] for row in rows]
+    body = [[format(row[key], form) for key, (_, form) in columns.items()] for row in rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
 
 
@@ -289,7 +289,9 @@ def main() -> int:
         return 1
     rows = [summarize(name, samples) for name in samples]
     about = machine()
-    print(f"{describe(args)}\n\n{table(rows)}\n\n" + " · ".join(f"{k} {v}" for k, v in about.items()))
+    print(
+        f"{describe(args)}\n\n{table(COLUMNS, rows)}\n\n" + " · ".join(f"{k} {v}" for k, v in about.items())
+    )
     if args.json:
         raw = {name: [asdict(sample) for sample in taken] for name, taken in samples.items()}
         options = {key: value for key, value in vars(args).items() if key != "json"}
