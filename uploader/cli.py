@@ -262,9 +262,9 @@ def forget(which: tuple[str, ...], older_than: timedelta | None, everything: boo
         raise click.UsageError("say which, or --older-than AGE, or --all")
     if which and everything:
         raise click.UsageError("--all takes no names")
-    directory = state_directory(os.environ)
     report = Report()
     with report.attempt():
+        directory = state_directory(os.environ)
         chosen = _choose(which) if which else pending_uploads(directory)
         now, forgotten = datetime.now(UTC), 0
         for pending in chosen:

@@ -17,6 +17,7 @@ import pytest
 from tests.transfer.conftest import MiB, Open
 from uploader import SourceChangedError, SourceError, UploadCancelledError, Uploader, UploadResult
 from uploader.core.events import Event, PartStored, Recreating, SourceChecked, UploadCreated, UploadResumed
+from uploader.io.journal import Journal
 from uploader.local import Service
 
 PART = 5 * MiB
@@ -405,3 +406,23 @@ def test_resuming_an_upload_of_a_file_that_was_only_touched_goes_on(
         result = uploader.resume(old, concurrency=1, progress=heard.append)
         check_resumed(service, result, path, old, heard)
         assert len(told(SourceChecked, heard)) == 2
+
+
+def test_content_that_changed_under_the_very_same_identity_is_seen_by_its_samples(
+    path: Path, opened: Open, state_dir: Path
+) -> None:
+    """Where the system keeps no ctime, the times of a rewritten file can be put back."""
+    heard: list[Event] = []
+    with opened() as (service, uploader):
+        old = interrupt(uploader, path)
+        with Journal.open(state_dir, heard.append) as journal:
+            (record,) = journal.all()
+            parts = journal.parts(record.row)
+            row = journal.begin(record.target, record.plan, record.identity, "of other samples")
+            journal.name(row, old)
+            journal.store(row, [(number, None, md5) for number, md5 in parts.items()])
+        result = uploader.upload(path, part_size=PART, progress=heard.append)
+        (anew,) = told(Recreating, heard)
+        assert "was rewritten since its upload was interrupted" in anew.reason
+        assert (result.upload_id != old, result.bytes_resumed) == (True, 0)
+        assert service.sha256(result.upload_id) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import assert_type
 
 import uploader
-from uploader import AsyncUploader, Uploader, UploadResult
+from uploader import AsyncUploader, PendingUpload, Uploader, UploadResult
 
 
 def sync() -> None:
@@ -29,6 +29,13 @@ def sync() -> None:
         assert_type(result, UploadResult)
         assert_type(result.entity_id, str | None)
         assert_type(up.wait(result.upload_id), UploadResult)
+        for pending in up.uploads():
+            assert_type(pending, PendingUpload)
+            assert_type(pending.bytes_stored, int)
+            assert_type(up.resume(pending.upload_id, verify_source="full", wait_lock=True), UploadResult)
+            up.forget(pending.upload_id)
+        up.resume("upload_1", part_size=1)  # type: ignore[call-arg]
+        up.upload("scene.glb", resume=False, verify_source="sampled")
         up.upload("scene.glb", wait_for="godot")  # type: ignore[arg-type]
         up.upload("scene.glb", chunk_size=1)  # type: ignore[call-arg]
         up.upload("scene.glb", concurrency="many")  # type: ignore[arg-type]
