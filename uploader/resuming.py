@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from uploader.core.events import JournalTrouble, Listener, Recreating, SourceChecked, Waiting
+from uploader.core.events import JournalTrouble, Listener, LockAwaited, Recreating, SourceChecked
 from uploader.core.plan import Plan
 from uploader.core.session import Resumed
 from uploader.errors import (
@@ -103,7 +103,7 @@ def _wait(
         )
         busy.resumable = True
         raise busy
-    listener(Waiting(f"{who}; waiting until it is done"))
+    listener(LockAwaited(f"{who}; waiting until it is done"))
     try:
         if _claim(stack, directory, target, options.timeout, cancelled):
             return ""

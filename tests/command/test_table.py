@@ -54,6 +54,14 @@ def test_columns_stand_below_their_headings() -> None:
     ]
 
 
+def test_where_they_go_is_told_if_not_all_go_to_the_same_place() -> None:
+    uploads = [pending("a"), pending("b", project_id="proj_1", reason="time is up")]
+    lines = list(table(uploads, NOW))
+    assert lines[2] == "  to https://api.cloud.scenario.com/v1"
+    assert lines[4:] == ["  to https://api.cloud.scenario.com/v1, project proj_1", "  time is up"]
+    assert len(list(table(uploads[:1] * 2, NOW))) == 3
+
+
 def test_a_reason_has_its_own_line_below() -> None:
     uploads = [
         pending("a", state="stopped", reason="part 2 of 7: the store answered 413"),

@@ -30,7 +30,7 @@ from tests.state.conftest import (
     stuck_at_part_two,
 )
 from uploader import UploadBusyError, UploadCancelledError, Uploader, UploadTimeoutError
-from uploader.core.events import Event, JournalTrouble, UploadCreated, Waiting
+from uploader.core.events import Event, JournalTrouble, LockAwaited, UploadCreated
 from uploader.local import Service, serve
 from uploader.observe.report import RESUMABLE, exit_code
 
@@ -177,9 +177,9 @@ def test_other_files_kinds_projects_and_services_do_not_block_each_other(
 
 def test_whoever_waits_is_told_so_and_goes_on_when_the_other_is_done(icon: Path, service: Service) -> None:
     with holding(make_uploader(service), icon) as go_on:
-        ear = Ear(lambda event: go_on.set() if isinstance(event, Waiting) else None)
+        ear = Ear(lambda event: go_on.set() if isinstance(event, LockAwaited) else None)
         result = send(make_uploader(service), icon, ear, wait_lock=True)
-    waiting = ear.heard(Waiting)
+    waiting = ear.heard(LockAwaited)
     assert len(waiting) == 1
     assert ear.events[0] == waiting[0]
     assert "this process" in waiting[0].detail
@@ -203,7 +203,7 @@ def test_whoever_waited_for_one_that_was_interrupted_goes_on_with_it(picture: Pa
     thread = threading.Thread(target=run)
     thread.start()
     assert there.wait(20)
-    ear = Ear(lambda event: waits.set() if isinstance(event, Waiting) else None)
+    ear = Ear(lambda event: waits.set() if isinstance(event, LockAwaited) else None)
     result = send(make_uploader(service), picture, ear, wait_lock=True)
     thread.join()
     assert result.bytes_resumed == PART
@@ -213,7 +213,7 @@ def test_whoever_waited_for_one_that_was_interrupted_goes_on_with_it(picture: Pa
 def test_nobody_waits_for_a_file_that_is_free(icon: Path, service: Service) -> None:
     ear = Ear()
     send(make_uploader(service), icon, ear, wait_lock=True)
-    assert not ear.heard(Waiting)
+    assert not ear.heard(LockAwaited)
 
 
 def test_a_timeout_bounds_the_wait(icon: Path, service: Service) -> None:
@@ -248,7 +248,7 @@ def test_a_timeout_is_for_the_whole_call_and_not_for_the_wait_alone(picture: Pat
 def test_cancelling_ends_the_wait_at_once(icon: Path, service: Service) -> None:
     cancelled = threading.Event()
     with holding(make_uploader(service), icon):
-        ear = Ear(lambda event: cancelled.set() if isinstance(event, Waiting) else None)
+        ear = Ear(lambda event: cancelled.set() if isinstance(event, LockAwaited) else None)
         with make_uploader(service) as uploader:
             job = uploader.prepare(icon, wait_lock=True)
             began = time.monotonic()
@@ -265,7 +265,7 @@ def test_a_listener_that_fails_while_waiting_stops_the_run_and_nothing_is_upload
     """A listener that prints may find its pipe closed: that is no trouble with the journal."""
 
     def print_it(event: Event) -> None:
-        if isinstance(event, Waiting):
+        if isinstance(event, LockAwaited):
             raise BrokenPipeError(32, "Broken pipe")
 
     ear = Ear(print_it)

@@ -24,7 +24,15 @@ from uploader import (
     Uploader,
     UploadResult,
 )
-from uploader.core.events import Event, Finished, Listener, PartStored, SourceChecked, UploadResumed, Waiting
+from uploader.core.events import (
+    Event,
+    Finished,
+    Listener,
+    LockAwaited,
+    PartStored,
+    SourceChecked,
+    UploadResumed,
+)
 from uploader.local import Service, serve
 
 
@@ -192,7 +200,7 @@ def test_the_same_file_twice_at_once_is_refused_or_waited_for(glb: Path) -> None
             assert "this process" in str(busy[0])
 
             def listener(event: Event) -> None:
-                if isinstance(event, Waiting):
+                if isinstance(event, LockAwaited):
                     other.go.set()
 
             result = await uploader.upload(glb, wait_lock=True, progress=listener)
@@ -209,7 +217,7 @@ def test_cancelling_the_wait_for_another_run_is_prompt(glb: Path) -> None:
             await cancelled_at(
                 uploader,
                 lambda listener: uploader.upload(glb, wait_lock=True, progress=listener),
-                Waiting,
+                LockAwaited,
                 alone=False,
             )
             assert not other.go.is_set()

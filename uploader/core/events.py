@@ -193,7 +193,7 @@ class JournalTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class LockAwaited:
     """Another process uploads this file; it is waited for."""
 
     detail: str
@@ -247,7 +247,7 @@ Event = (
     | SourceChecked
     | JournalKept
     | JournalTrouble
-    | Waiting
+    | LockAwaited
     | CallRetrying
     | StatusSeen
     | Progress

@@ -13,6 +13,7 @@ from uploader.core.events import (
     CallRetrying,
     Event,
     JournalTrouble,
+    LockAwaited,
     PartRetrying,
     Phase,
     PhaseChanged,
@@ -21,7 +22,6 @@ from uploader.core.events import (
     SourceChecked,
     StatusSeen,
     UploadResumed,
-    Waiting,
 )
 from uploader.observe.text import human_size, printable
 
@@ -45,7 +45,7 @@ def trouble(event: Event) -> str:
                 f"{event.parts_stored} of {event.parts} parts ({human_size(event.bytes_stored)}) are there"
             )
             return printable(f"resuming upload {event.upload_id}: {there}")
-        case JournalTrouble() | Waiting():
+        case JournalTrouble() | LockAwaited():
             return printable(event.detail)
         case _:
             return ""

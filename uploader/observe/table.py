@@ -12,13 +12,20 @@ _HEAD = ("UPLOAD", "SIZE", "SENT", "AGE", "STATE", "FILE")
 
 
 def table(uploads: Sequence[PendingUpload], now: datetime | None = None) -> Iterator[str]:
-    """Its lines: a heading, and one for each upload, with the reason below where there is one."""
+    """Its lines: a heading and one for each upload, and below that where it goes and why it stopped.
+
+    The place is told only where there are several.
+    """
     now = now or datetime.now(UTC)
     rows = [_row(upload, now) for upload in uploads]
     widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    several = len({(it.base_url, it.project_id) for it in uploads}) > 1
     yield _line(_HEAD, widths)
     for upload, row in zip(uploads, rows, strict=True):
         yield _line(row, widths)
+        if several:
+            project = f", project {upload.project_id}" if upload.project_id else ""
+            yield printable(f"  to {upload.base_url}{project}")
         if upload.reason:
             yield f"  {printable(upload.reason)}"
 
