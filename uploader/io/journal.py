@@ -1,7 +1,7 @@
 """The journal: what earlier runs left unfinished, in one SQLite file.
 
 A part counts as sent only when its row is committed: WAL with synchronous=FULL, so that a commit outlives a
-power cut. There is no URL, signature, key or secret in it. Times are epoch seconds, sizes bytes.
+power cut. There is no presigned URL, signature, key or secret in it. Times are epoch seconds, sizes bytes.
 
 It is opened for one run and closed at its end, so threads and forks share nothing; SQLite keeps apart
 processes that use it at the same time.
