@@ -429,7 +429,8 @@ def test_a_signal_at_any_moment_ends_it_well_and_the_next_run_goes_on(
                 assert kept == [outcome["error"]["upload_id"]]
         else:
             assert ended.code in (0, CODES[number]), "it may strike when all is said"
-            assert kept == []
+            # It is forgotten last of all: whoever is stopped just before finds the result again, below.
+            assert kept in ([], [outcome["upload_id"]])
             assert not old or outcome["upload_id"] == old
         said = command("upload", picture, *brief)
         assert said.code == 0
