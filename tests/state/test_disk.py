@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,14 +22,15 @@ from tests.state.conftest import (
     journal_in,
     make_uploader,
     puts,
+    record,
     send,
     sha256,
     stop,
 )
-from uploader import StateError, UploadCancelledError, Uploader
+from uploader import PartError, StateError, UploadCancelledError, Uploader
 from uploader.core.events import Event, JournalKept, PartStored, Phase, PhaseChanged, StatusSeen
-from uploader.io.journal import FILE
-from uploader.local import Service
+from uploader.io.journal import BUSY, FILE
+from uploader.local import Service, serve
 
 
 def at_phase(phase: Phase, act: Callable[[], None]) -> Callable[[Event], None]:
@@ -242,3 +246,30 @@ def test_whoever_looks_into_a_read_only_directory_gets_a_list_or_a_typed_error(
     with pytest.raises(StateError, match=r"cannot be used|nothing is known"):
         uploader.resume("upload_1")
     assert (read_only / FILE).exists()
+
+
+def test_a_journal_that_another_process_never_lets_go_of_is_waited_for_once(
+    picture: Path, service: Service, state_dir: Path
+) -> None:
+    """And not again with each part: `busy_timeout` runs on the thread that decides."""
+    uploader = make_uploader(service)
+    record(state_dir)
+    with closing(sqlite3.connect(state_dir / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ear = Ear()
+        began = time.monotonic()
+        result = send(uploader, picture, ear)
+        assert time.monotonic() - began < 3 * BUSY, "five writes and more would have waited"
+        assert len(ear.troubles) == 1
+    assert service.sha256(result.upload_id) == sha256(picture)
+
+
+def test_an_upload_refused_for_good_is_not_met_again_by_the_next_run(picture: Path) -> None:
+    with serve(faults=["413:part=2"], stage_delay=0.01) as service:
+        with pytest.raises(PartError) as caught:
+            send(make_uploader(service), picture)
+        (failed,) = make_uploader(service).uploads()
+        assert (failed.upload_id, failed.state) == (caught.value.upload_id, "failed")
+        result = send(make_uploader(service), picture)
+        assert (result.upload_id != failed.upload_id, result.bytes_resumed) == (True, 0)
+        assert make_uploader(service).uploads() == []
