@@ -125,7 +125,8 @@ class Lines:
                     self._say(_checked(event))
             case _ if said := trouble(event):
                 if isinstance(event, UploadResumed):  # what is there was not sent now, and is no speed
-                    self._there, self._began = event.bytes_stored, self._clock()
+                    self._there = event.bytes_stored
+                    self._began = self._last = self._clock()  # the next line has some seconds to go by
                 self._say(said)
 
     def _progress(self, sent: int) -> None:
