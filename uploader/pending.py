@@ -32,7 +32,7 @@ def find_record(directory: Path, upload_id: str, base_url: str) -> Record:
     """
     with _journal(directory) as journal:
         found = journal.find(upload_id) if journal else []
-    here = [record for record in found if record.target.base_url == base_url]
+    here = _going_to(base_url, found)
     if here:
         return here[-1]
     if found:
@@ -85,6 +85,11 @@ def _journal(directory: Path) -> Iterator[Journal | None]:
         raise StateError(f"the journal in {directory} cannot be used: {error}") from None
 
 
+def _going_to(base_url: str, records: list[Record]) -> list[Record]:
+    """Those of one service: ids are its own, and another may give the same."""
+    return [record for record in records if record.target.base_url == base_url]
+
+
 def _describe(directory: Path, journal: Journal, record: Record) -> PendingUpload:
     count, size = journal.stored(record)
     target = record.target
@@ -122,10 +127,12 @@ def refuse_half_sent(directory: Path, upload_id: str, base_url: str) -> None:
     Raises:
         NotCompletedError: so it was.
     """
-    with suppress(StateError):
-        for it in pending_uploads(directory):
-            sent = it.parts_stored == it.parts or it.state is PendingState.RUNNING
-            if (it.upload_id, it.base_url) == (upload_id, base_url) and not sent:
+    with suppress(StateError), _journal(directory) as journal:
+        if journal is None:
+            return
+        for record in _going_to(base_url, journal.find(upload_id)):
+            it = _describe(directory, journal, record)
+            if it.parts_stored < it.parts and it.state is not PendingState.RUNNING:
                 raise NotCompletedError(
                     f"{it.file_name} was interrupted with {it.parts_stored} of {it.parts} parts sent:"
                     f" uploader resume {upload_id}",
@@ -141,8 +148,7 @@ def settled(directory: Path, upload_id: str, base_url: str) -> None:
     with suppress(StateError), _journal(directory) as journal:
         if journal is None:
             return
-        for record in journal.find(upload_id):
+        for record in _going_to(base_url, journal.find(upload_id)):
             # Whoever is at it right now removes it himself.
             with suppress(HeldError), claim(directory, record.target.key, wait=0):
-                if record.target.base_url == base_url:
-                    journal.remove(record.row)
+                journal.remove(record.row)

@@ -205,17 +205,16 @@ class Journal:
 
     def last(self, key: str) -> Record | None:
         """The last unfinished upload of a target that may be gone on with."""
-        return next(
-            self._records("key = ? AND state NOT IN ('failed', 'gone') ORDER BY id DESC LIMIT 1", key), None
-        )
+        found = self._records("key = ? AND state NOT IN ('failed', 'gone') ORDER BY id DESC LIMIT 1", key)
+        return found[0] if found else None
 
     def find(self, upload_id: str) -> list[Record]:
         """Those of that id: several where several services were used."""
-        return list(self._records("upload_id = ? ORDER BY id", upload_id))
+        return self._records("upload_id = ? ORDER BY id", upload_id)
 
     def all(self) -> list[Record]:
         """Every upload the service named, the oldest first."""
-        return list(self._records("upload_id IS NOT NULL ORDER BY id"))
+        return self._records("upload_id IS NOT NULL ORDER BY id")
 
     def parts(self, row: int) -> dict[int, str | None]:
         """The part numbers that were acknowledged, with the hex MD5 of what was sent where it was taken."""
@@ -230,10 +229,10 @@ class Journal:
             count, last = self._connection.execute(query, (record.row,)).fetchone()
         return count, record.plan.size_of(count, with_last=last == record.plan.count)
 
-    def _records(self, where: str, *values: str) -> Iterator[Record]:
+    def _records(self, where: str, *values: str) -> list[Record]:
         with _explained():
             rows = self._connection.execute(f"SELECT {_COLUMNS} FROM upload WHERE {where}", values).fetchall()  # noqa: S608
-            return iter([_record(*row) for row in rows])
+            return [_record(*row) for row in rows]
 
     # Writing
 
