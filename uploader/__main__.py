@@ -8,6 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command; its exit codes are listed in `uploader.cli`."""
+    code = None
     try:
         from uploader.cli import main as run
 
@@ -15,9 +16,19 @@ def main() -> None:
         # All is said and done: what still comes must not show a traceback of Python's own end.
         for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
             signal.signal(number, signal.SIG_IGN)
-        sys.exit(code)
-    except KeyboardInterrupt as error:  # before or after the command's own handling
-        sys.exit(143 if type(error) is not KeyboardInterrupt else 130)
+    except KeyboardInterrupt:  # before or after the command's own handling
+        code = _stopped_early() if code is None else code
+    sys.exit(code)
+
+
+def _stopped_early() -> int:
+    """Ctrl-C while the command was being loaded."""
+    if "--json" in sys.argv:
+        print(  # noqa: T201
+            '{"error": {"type": "KeyboardInterrupt", "message": "stopped; nothing was sent", '
+            '"upload_id": null, "resumable": false}}'
+        )
+    return 130
 
 
 if __name__ == "__main__":

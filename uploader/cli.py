@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -32,11 +32,11 @@ from uploader.observe.report import (
     TERMINATED,
     USAGE,
     Report,
-    Terminated,
     error_fields,
     print_json,
     say,
 )
+from uploader.observe.stops import STOPS, Terminated
 from uploader.observe.table import table
 from uploader.options import JWT_VARIABLE, ResumeOptions, UploadOptions, WaitFor
 from uploader.parameters import age, sending, size, talking
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's encoding
     try:
-        with _stoppable():
+        with STOPS.heeded():
             return int(cli.main(list(arguments), prog_name="uploader", standalone_mode=False) or DONE)
     except click.ClickException as error:
         error.show(sys.stderr)
@@ -66,33 +66,6 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - a defect; what a user gets of it is one line
         say(f"unexpected {type(error).__name__}: {error}; this is a fault of the uploader, please report it")
         return _json_error(arguments, FAILED, type(error).__name__, str(error))
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM (on Windows: Ctrl-Break) stops what is under way just as Ctrl-C does.
-
-    The first one counts. Stopping is prompt, and is not itself to be stopped half way.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stops = (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM))
-    before = {number: signal.getsignal(number) for number in stops}
-
-    def stop(number: int, _: object) -> None:
-        for other in stops:
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as in a background job
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _json_error(arguments: Sequence[str], code: int, kind: str, message: str) -> int:

@@ -34,6 +34,7 @@ from uploader.io.state import is_held
 from uploader.local import Service, serve
 from uploader.models import PendingUpload, UploadResult
 from uploader.observe.report import Report
+from uploader.observe.stops import Stops, Terminated
 from uploader.pending import pending_uploads
 
 MOMENTS = int(os.environ.get("UPLOADER_SIGNALS") or 10)
@@ -359,6 +360,24 @@ def test_ctrl_c_when_all_is_done_does_not_say_that_it_is_not(capsys: pytest.Capt
     assert "not completed" not in err
     assert "resume" not in err, "the journal knows nothing of it any more"
     assert json.loads(out)["status"] == "validated"
+
+
+def test_a_stop_while_nothing_is_tried_waits_for_the_next_attempt() -> None:
+    stops, reached = Stops(), []
+    with stops.heeded():
+        signal.raise_signal(signal.SIGTERM)
+        reached.append("arguments were read")
+        with pytest.raises(Terminated), stops.armed():
+            reached.append("tried")
+        signal.raise_signal(signal.SIGINT)  # the first one counts
+    assert reached == ["arguments were read"]
+
+
+def test_a_second_one_does_not_wait() -> None:
+    stops = Stops()
+    with stops.heeded(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 # At any moment

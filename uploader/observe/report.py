@@ -23,13 +23,10 @@ from uploader.core.events import (
 from uploader.errors import AnswerError, AuthError, InputError, UploaderError
 from uploader.models import UploadResult
 from uploader.observe import listening
+from uploader.observe.stops import STOPS, Terminated
 from uploader.observe.text import human_size, printable
 
 DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
-
-
-class Terminated(KeyboardInterrupt):
-    """The system asks the command to end: SIGTERM, or Ctrl-Break on Windows."""
 
 
 def say(text: str) -> None:
@@ -74,7 +71,8 @@ class Report:
         self._upload_id, self._all_there, self._kept, self._result = None, False, False, None
         self._parts = self._stored = 0
         try:
-            yield
+            with STOPS.armed():
+                yield
         except UploaderError as error:
             self._failed(error, name)
         except KeyboardInterrupt as error:
