@@ -8,6 +8,7 @@ import re
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from uploader.core.events import Listener
+from uploader.core.policy import StoragePolicy
 from uploader.core.retry import RetryBudget
 from uploader.core.session import UploadSession
 from uploader.core.waiting import Session, WaitSession
 from uploader.errors import InputError, UploadFailedError
-from uploader.hosts import is_loopback
+from uploader.hosts import is_loopback, is_private
 from uploader.io.api import Api
 from uploader.io.connections import Connections
 from uploader.io.engine import Cargo, Run
@@ -33,6 +35,7 @@ from uploader.observe import ProgressOption, listening
 from uploader.options import (
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
+    STORAGE_HOSTS_VARIABLE,
     Credentials,
     ResumeOptions,
     RetryPolicy,
@@ -41,6 +44,7 @@ from uploader.options import (
     UploadOptions,
     WaitFor,
     check_base_url,
+    check_storage_hosts,
 )
 from uploader.pending import find_record, forget, pending_uploads, refuse_half_sent, settled
 from uploader.resuming import keeping, take_up
@@ -57,6 +61,7 @@ class UploaderSettings(TypedDict, total=False):
     retry: RetryPolicy | None
     timeouts: Timeouts | None
     state_dir: str | os.PathLike[str] | None
+    storage_hosts: Iterable[str] | None
 
 
 class Uploader:
@@ -75,6 +80,9 @@ class Uploader:
         timeouts: when silence counts as one.
         state_dir: the directory where unfinished uploads are recorded; default: UPLOADER_STATE_DIR, else the
             one this system has for a user's state.
+        storage_hosts: the only hosts to send files to, "store.example" or "*.store.example", which may then
+            be in a private network; default: UPLOADER_STORAGE_HOSTS (separated by commas), else any host
+            that is in none, unless the API itself is.
 
     Raises:
         CredentialsError: credentials are missing; the message names the variable.
@@ -92,6 +100,7 @@ class Uploader:
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         state_dir: str | os.PathLike[str] | None = None,
+        storage_hosts: Iterable[str] | None = None,
     ) -> None:
         self._credentials = Credentials.find(os.environ, api_key, api_secret, jwt)
         self.base_url = check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
@@ -104,9 +113,11 @@ class Uploader:
         self._retry = retry or RetryPolicy()
         self._timeouts = timeouts or Timeouts()
         self._budget = RetryBudget(self._retry.budget, self._retry.budget_rate)
+        self._storage = _storage_policy(self.base_url, storage_hosts)
+        self._api_is_private = False
         # Two sets of connections, so that no credential ever shares one with the object store.
-        self._storage_connections = Connections(lambda: self._tls)
-        self._api_connections = Connections(lambda: self._tls)
+        self._storage_connections = Connections(lambda: self._tls, self._may_store_at)
+        self._api_connections = Connections(lambda: self._tls, self._note_api)
         self._api = Api(
             self.base_url,
             self._credentials,
@@ -237,7 +248,7 @@ class Uploader:
                 random=random.random,
                 wait_for=options.wait_for,
                 timeout=timeout,
-                loopback=is_loopback(urlsplit(self.base_url).hostname or ""),
+                storage=self._storage,
                 resumed=resumed,
             )
             request = job.cargo.request.model_copy(update={"parts": plan.count})
@@ -316,6 +327,14 @@ class Uploader:
             self._timeouts,
         ).result()
 
+    def _note_api(self, _host: str, address: str) -> bool:
+        """The API may be anywhere; where it is decides where the store may be."""
+        self._api_is_private = self._api_is_private or is_private(address)
+        return True
+
+    def _may_store_at(self, host: str, address: str) -> bool:
+        return self._api_is_private or self._storage.permits(host, address)
+
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Made when first needed: it takes 25 ms. It trusts SSL_CERT_FILE or SSL_CERT_DIR, else certifi."""
@@ -338,6 +357,17 @@ class Uploader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _storage_policy(base_url: str, hosts: Iterable[str] | None) -> StoragePolicy:
+    if hosts is None:
+        told = os.environ.get(STORAGE_HOSTS_VARIABLE, "")
+        hosts = [host for host in told.split(",") if host.strip()] or None
+    elif isinstance(hosts, str):
+        raise InputError(f"storage_hosts is a list of hosts, not {hosts!r}")
+    api = urlsplit(base_url).hostname or ""
+    allowed = None if hosts is None else check_storage_hosts(hosts)
+    return StoragePolicy(loopback=is_loopback(api), private=is_private(api), hosts=allowed)
 
 
 def upload(

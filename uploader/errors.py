@@ -20,12 +20,14 @@
     └── UploadCancelledError      the caller asked it to stop
 
 Messages say what happened, to what, and what to do. None carries a credential, a signature or a presigned
-URL's query.
+URL's query, and none a character that would do something to a terminal.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from uploader.printable import printable
 
 
 class UploaderError(Exception):
@@ -42,7 +44,7 @@ class UploaderError(Exception):
     resumable = False
 
     def __init__(self, message: str, *, upload_id: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.upload_id = upload_id
 
     def __reduce__(self) -> tuple[Any, ...]:

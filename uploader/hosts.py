@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
@@ -45,7 +46,23 @@ def is_loopback(host: str) -> bool:
 def is_private(host: str) -> bool:
     """Whether a host is an address that is not of the public Internet. Names are not looked up."""
     address = _address(host)
-    return is_loopback(host) or (address is not None and not address.is_global)
+    if address is None:
+        return is_loopback(host)
+    return any(not it.is_global or it.is_multicast for it in (address, *_embedded(address)))
+
+
+# NAT64's well-known prefix (RFC 6052): the last 32 bits are an IPv4 address.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def _embedded(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 address a gateway would take an IPv6 address to, if any."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address in _NAT64:
+        yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 @lru_cache(64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
@@ -41,7 +41,7 @@ class Status(StrEnum):
 
 
 class PresignedUrl:
-    """A URL that is itself a credential: its str and repr hide the query, only `reveal` gives it away.
+    """A URL that is itself a credential: str, repr and pickle lack the query; only `reveal` gives it away.
 
     Two are equal when the whole URLs are.
     """
@@ -72,6 +72,16 @@ class PresignedUrl:
 
     def __hash__(self) -> int:
         return hash(self._url)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[PresignedUrl], tuple[str]]:
+        # A pickle may end up in a file, a log or another machine.
+        return PresignedUrl, (str(self),)
 
     @classmethod
     def __get_pydantic_core_schema__(

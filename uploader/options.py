@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from pydantic import SecretStr
 
 from uploader.errors import CredentialsError, InputError
-from uploader.hosts import is_loopback, split_url
+from uploader.hosts import is_host, is_loopback, split_url
 from uploader.models import AssetOptions
 
 DEFAULT_BASE_URL = "https://api.cloud.scenario.com/v1"
@@ -21,6 +21,8 @@ JWT_VARIABLE = "SCENARIO_SDK_JWT"
 BASE_URL_VARIABLE = "SCENARIO_BASE_URL"
 # Where unfinished uploads are recorded.
 STATE_VARIABLE = "UPLOADER_STATE_DIR"
+# The only hosts to send a file to, separated by commas.
+STORAGE_HOSTS_VARIABLE = "UPLOADER_STORAGE_HOSTS"
 
 WaitFor = Literal["validated", "imported"]
 Verify = Literal["md5", "none"]
@@ -165,6 +167,20 @@ def check_base_url(url: str) -> str:
             f"use https (http is for loopback only), see {BASE_URL_VARIABLE}"
         )
     return url.rstrip("/")
+
+
+def check_storage_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+    """The storage hosts that are allowed, "store.example" or "*.store.example", in lower case.
+
+    Raises:
+        InputError: one of them is no host.
+    """
+    allowed = tuple(host.strip().lower().removesuffix(".") for host in hosts)
+    for host in allowed:
+        if not is_host(host.removeprefix("*.")):
+            said = f"{host!r} is no host such as store.example or *.store.example"
+            raise InputError(f"{said}: check {STORAGE_HOSTS_VARIABLE}")
+    return allowed
 
 
 @dataclass(frozen=True, slots=True)

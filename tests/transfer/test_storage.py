@@ -18,6 +18,7 @@ from uploader.core.plan import Part
 from uploader.io.connections import Connections, Scope
 from uploader.io.source import Source
 from uploader.io.storage import Meter, PartResult, PartTask, put
+from uploader.io.transport import anywhere
 from uploader.models import PresignedUrl
 
 DATA = b"0123456789" * 1000
@@ -33,7 +34,7 @@ def source(tmp_path: Path) -> Source:
 def attempt(source: Source, url: str, part: Part, *, md5: bool = True) -> PartResult:
     """Makes it, as a worker elsewhere would: with a task that was pickled."""
     task = pickle.loads(pickle.dumps(PartTask(source, part, PresignedUrl(url), "image/png", md5)))
-    connections = Connections(httpx.create_ssl_context)
+    connections = Connections(httpx.create_ssl_context, anywhere)
     try:
         return put(task, connections, Scope(), Meter())
     finally:
@@ -100,7 +101,7 @@ def test_httpx_logs_no_signature(source: Source, caplog: pytest.LogCaptureFixtur
 def test_a_change_within_the_part_is_noticed_at_its_end(tmp_path: Path) -> None:
     path = tmp_path / "f.bin"
     path.write_bytes(bytes(512 * 1024))
-    meter, connections = Meter(), Connections(httpx.create_ssl_context)
+    meter, connections = Meter(), Connections(httpx.create_ssl_context, anywhere)
 
     def touch_when_under_way() -> None:
         while not meter.sent:

@@ -76,7 +76,7 @@ def test_the_store_sees_no_credential_cookie_or_stray_header(glb: Path, opened: 
         puts = [record for record in service.requests if record.target == "part"]
     assert len(puts) == 5
     for put in puts:
-        assert set(put.headers) == {"host", "content-length", "user-agent"}
+        assert set(put.headers) == {"accept-encoding", "content-length", "host", "user-agent"}
         assert "local-secret" not in str(put)
 
 

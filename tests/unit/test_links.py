@@ -11,10 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from uploader.core.links import check_links, expiry, offered_links, signed_headers
+from uploader.core.policy import PUBLIC, StoragePolicy
 from uploader.errors import AnswerError
 from uploader.models import PresignedUrl, Upload, UploadPart
 
 HOST = "https://bucket.s3.amazonaws.com"
+LOCAL = StoragePolicy(loopback=True)
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC).timestamp()
 
 
@@ -32,13 +34,13 @@ def part(url: str = f"{HOST}/key", expires: Any = None) -> UploadPart:
 
 @pytest.mark.parametrize("numbers", [[1, 2, 3], [3, 1, 2]])
 def test_each_part_has_its_link_in_whatever_order(numbers: list[int]) -> None:
-    links = check_links(answer(numbers), 3, loopback=False)
+    links = check_links(answer(numbers), 3, policy=PUBLIC)
     assert list(links) == [1, 2, 3]
     assert all(link.url.reveal() == f"{HOST}/key?sig=1" for link in links.values())
 
 
 def test_ten_thousand_parts_are_fine() -> None:
-    assert len(check_links(answer(list(range(1, 10_001))), 10_000, loopback=False)) == 10_000
+    assert len(check_links(answer(list(range(1, 10_001))), 10_000, policy=PUBLIC)) == 10_000
 
 
 @pytest.mark.parametrize(
@@ -60,13 +62,13 @@ def test_ten_thousand_parts_are_fine() -> None:
 )
 def test_wrong_numbers_fail_before_anything_is_sent(numbers: list[int] | None, said: str) -> None:
     with pytest.raises(AnswerError, match=said) as caught:
-        check_links(answer(numbers), 3, loopback=False)
+        check_links(answer(numbers), 3, policy=PUBLIC)
     assert caught.value.upload_id == "up_1"
 
 
 @pytest.mark.parametrize(("numbers", "offered"), [(None, []), ([], []), ([2], [2]), ([1, 2, 3, 9], [2, 3])])
 def test_a_later_answer_may_carry_some_links_or_none(numbers: list[int] | None, offered: list[int]) -> None:
-    assert list(offered_links(answer(numbers), [2, 3], loopback=False)) == offered
+    assert list(offered_links(answer(numbers), [2, 3], policy=PUBLIC)) == offered
 
 
 # Where a file may be sent
@@ -85,7 +87,7 @@ def test_a_later_answer_may_carry_some_links_or_none(numbers: list[int] | None, 
     ],
 )
 def test_https_is_taken_and_http_to_loopback_where_the_api_is_there_too(url: str, loopback: bool) -> None:
-    assert check_links(answer([1], url), 1, loopback=loopback)[1].url == PresignedUrl(url)
+    assert check_links(answer([1], url), 1, policy=LOCAL if loopback else PUBLIC)[1].url == PresignedUrl(url)
 
 
 @pytest.mark.parametrize("loopback", [False, True])
@@ -131,7 +133,7 @@ def test_an_unsafe_url_is_refused_with_its_part_named(url: str, loopback: bool) 
                 {"id": "up_1", "status": "pending", "parts": [{"number": 2, "url": url + "?Sig=S3CR3T"}]}
             ),
             [2],
-            loopback=loopback,
+            policy=LOCAL if loopback else PUBLIC,
         )
     assert "S3CR3T" not in str(caught.value)
     assert caught.value.upload_id == "up_1"
@@ -139,7 +141,7 @@ def test_an_unsafe_url_is_refused_with_its_part_named(url: str, loopback: bool) 
 
 def test_plain_http_to_loopback_is_refused_where_the_api_is_not_there() -> None:
     with pytest.raises(AnswerError, match="https"):
-        check_links(answer([1], "http://127.0.0.1:9000/x"), 1, loopback=False)
+        check_links(answer([1], "http://127.0.0.1:9000/x"), 1, policy=PUBLIC)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_plain_http_to_loopback_is_refused_where_the_api_is_not_there() -> None:
 def test_a_link_into_the_private_network_is_refused_where_the_api_is_public(host: str) -> None:
     """faults.md case 27: a link-local or private address is refused before a socket opens."""
     with pytest.raises(AnswerError):
-        check_links(answer([1], f"https://{host}/x?s"), 1, loopback=False)
+        check_links(answer([1], f"https://{host}/x?s"), 1, policy=PUBLIC)
 
 
 @pytest.mark.parametrize(
@@ -177,14 +179,14 @@ def test_a_link_into_the_private_network_is_refused_where_the_api_is_public(host
 def test_a_url_no_request_can_be_made_of_is_refused(url: str) -> None:
     """Each of these ends in httpx.InvalidURL or UnicodeError when it is used, and not in a typed error."""
     with pytest.raises(AnswerError):
-        check_links(answer([1], url), 1, loopback=False)
+        check_links(answer([1], url), 1, policy=PUBLIC)
 
 
 @given(st.text(), st.sampled_from(["", "https://", "http://", "https://h/", "http://127.0.0.1", "https://["]))
 @example("/x", "http://[::1]:9000")
 def test_any_url_is_refused_or_one_a_request_can_be_made_of(text: str, start: str) -> None:
     try:
-        links = check_links(answer([1], start + text), 1, loopback=True)
+        links = check_links(answer([1], start + text), 1, policy=LOCAL)
     except AnswerError:
         return
     url = httpx.URL(str(links[1].url))  # as storage.py does

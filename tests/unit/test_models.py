@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import traceback
@@ -227,5 +228,8 @@ def test_two_are_equal_when_the_whole_urls_are() -> None:
     assert same != SECRET_URL
 
 
-def test_it_survives_a_process_boundary() -> None:
-    assert pickle.loads(pickle.dumps(PresignedUrl(SECRET_URL))) == PresignedUrl(SECRET_URL)
+def test_its_pickle_lacks_the_query_and_its_copies_do_not() -> None:
+    url = PresignedUrl(SECRET_URL)
+    assert str(pickle.loads(pickle.dumps(url))) == str(url)
+    assert b"Signature" not in pickle.dumps(url)
+    assert copy.deepcopy([url]) == copy.copy([url]) == [url]

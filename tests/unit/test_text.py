@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.observe.text import human_age, human_size, printable
+from uploader.observe.text import human_age, human_size
+from uploader.printable import printable
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import SplitResult, parse_qs
 
+from uploader.core.policy import StoragePolicy
 from uploader.core.retry import parse_iso_date
 from uploader.errors import AnswerError
-from uploader.hosts import is_loopback, is_private, split_url
+from uploader.hosts import split_url
 from uploader.models import PresignedUrl, Upload, UploadPart
 
 # Stores and proxies refuse request lines far shorter than this.
@@ -24,14 +25,13 @@ class Link:
     expires: float | None
 
 
-def check_links(upload: Upload, count: int, *, loopback: bool) -> dict[int, Link]:
+def check_links(upload: Upload, count: int, *, policy: StoragePolicy) -> dict[int, Link]:
     """The links of parts 1 to `count`, by part number, from a create answer.
 
     Args:
         upload: what the service answered.
         count: how many parts were asked for.
-        loopback: whether the API itself is on a loopback address, so that plain http to loopback is
-            acceptable.
+        policy: which URLs are acceptable.
 
     Raises:
         AnswerError: parts are missing, duplicated or too many, or a URL is not one to send a file to.
@@ -42,10 +42,10 @@ def check_links(upload: Upload, count: int, *, loopback: bool) -> dict[int, Link
         wrong = f"it counts {upload.parts_count} parts where {count} were asked for"
     if wrong:
         raise AnswerError(f"the service's answer cannot be used: {wrong}", upload_id=upload.id)
-    return offered_links(upload, range(1, count + 1), loopback=loopback)
+    return offered_links(upload, range(1, count + 1), policy=policy)
 
 
-def offered_links(upload: Upload, wanted: Iterable[int], *, loopback: bool) -> dict[int, Link]:
+def offered_links(upload: Upload, wanted: Iterable[int], *, policy: StoragePolicy) -> dict[int, Link]:
     """The links, of those `wanted`, that a later answer carries; it may carry none.
 
     Raises:
@@ -55,7 +55,7 @@ def offered_links(upload: Upload, wanted: Iterable[int], *, loopback: bool) -> d
     links = {}
     for number in wanted:
         if number in offered:
-            _check_url(offered[number].url, number, upload.id, loopback=loopback)
+            _check_url(offered[number].url, number, upload.id, policy=policy)
             links[number] = Link(offered[number].url, expiry(offered[number]))
     return links
 
@@ -77,25 +77,12 @@ def _miscount(numbers: list[int], count: int) -> str:
     return ""
 
 
-def _check_url(url: PresignedUrl, number: int, upload_id: str, *, loopback: bool) -> None:
-    wrong = _unsafe(_split(url), loopback=loopback)
+def _check_url(url: PresignedUrl, number: int, upload_id: str, *, policy: StoragePolicy) -> None:
+    wrong = policy.refusal(_split(url))
     if wrong:
         raise AnswerError(
             f"the service's URL for part {number} {wrong}: nothing was sent there", upload_id=upload_id
         )
-
-
-def _unsafe(parts: SplitResult | None, *, loopback: bool) -> str:
-    if parts is None:
-        return "cannot be read"
-    host = parts.hostname or ""
-    if parts.username is not None or parts.password is not None:
-        return "carries a user name"
-    if parts.scheme != "https" and not (parts.scheme == "http" and loopback and is_loopback(host)):
-        return f"is {parts.scheme or 'nothing'}:, not https:"
-    if is_private(host) and not loopback:
-        return "points into a private network"
-    return ""
 
 
 def _split(url: PresignedUrl) -> SplitResult | None:

@@ -42,6 +42,7 @@ class Break(StrEnum):
     STALL = "no byte was taken for too long"
     SILENCE = "no answer came"
     TLS = "TLS failed"
+    REFUSED = "the store's name leads into a private network, which the API is not in"
     PROXY = "the proxy refused"
     CHANGED = "the file changed"
     TOUCHED = "the file was touched"
@@ -171,6 +172,7 @@ LINK_REJECTED = "link rejected"
 CORRUPTED = (
     "corrupted in transit (if this store's ETags are no MD5 sums, switch the check off with verify='none')"
 )
+ALLOW_HOST = "nothing was sent there; if it is meant, name the host in UPLOADER_STORAGE_HOSTS"
 SET_CA = "to trust a private certificate authority, set SSL_CERT_FILE to its PEM file"
 
 
@@ -199,6 +201,8 @@ def _judge_break(broken: Broken) -> PartVerdict:
         return Fail(f"{said}; {SET_CA}", final=False)
     if broken.kind is Break.PROXY:
         return Fail(f"{said}; check HTTPS_PROXY and NO_PROXY", final=False)
+    if broken.kind is Break.REFUSED:
+        return Fail(f"{said}; {ALLOW_HOST}", final=False)
     if broken.kind is Break.UNUSABLE:
         return Fail(said)
     return Retry(Cause.NETWORK, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # More of a server's text than this helps nobody, and would only take time.
 _LONGEST = 500
@@ -24,6 +25,13 @@ def _scrub_word(word: str) -> str:
     if "=" in word and ("?" in word or "&" in word):
         return "[URL removed]"
     return _TOKEN.sub("[removed]", word)
+
+
+def mask(data: bytes, secrets: Iterable[bytes]) -> bytes:
+    """`data` without any of `secrets`."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        data = data.replace(secret, b"[removed]")
+    return data
 
 
 def scrub_code(text: str) -> str:

@@ -35,6 +35,7 @@ from uploader.core.outcomes import (
 )
 from uploader.core.parts import Flight, Parts
 from uploader.core.plan import Plan
+from uploader.core.policy import PUBLIC, StoragePolicy
 from uploader.core.retry import Random, RetryBudget, pause
 from uploader.core.scrub import scrub
 from uploader.core.waiting import Session
@@ -84,7 +85,7 @@ class UploadSession(Session):
         wait_for: which status ends it; None ends it when complete was accepted.
         timeout: seconds it may take; None sends as long as it goes on, and waits for the verdict for the
             policy's `wait_limit`.
-        loopback: whether the API is on this machine, so that its links may be plain http to loopback.
+        storage: where parts may be sent.
         resumed: the upload to go on with; None starts a new one.
     """
 
@@ -99,14 +100,14 @@ class UploadSession(Session):
         random: Random,
         wait_for: WaitFor | None = "validated",
         timeout: float | None = None,
-        loopback: bool = False,
+        storage: StoragePolicy = PUBLIC,
         resumed: Resumed | None = None,
     ) -> None:
         super().__init__(policy=policy, random=random, wait_for=wait_for, timeout=timeout)
         self.plan = plan
         self._file_name = file_name
         self._budget = budget
-        self._loopback = loopback
+        self._storage = storage
         self._window = Window(concurrency)
         self._resumed = resumed
         self._parts = Parts(plan.count, resumed.stored if resumed else ())
@@ -148,7 +149,7 @@ class UploadSession(Session):
         self._ask(Call.CREATE, first=first)
 
     def _created(self, upload: Upload, server_time: float) -> None:
-        links = check_links(upload, self.plan.count, loopback=self._loopback)
+        links = check_links(upload, self.plan.count, policy=self._storage)
         self._starting_over = False
         self.upload_id = upload.id
         self._parts.grant(links, self._now, server_time)
@@ -181,7 +182,7 @@ class UploadSession(Session):
         elif upload.status in _DECIDED_ELSEWHERE:
             self._leave(f"it is {upload.status}, but not every part is known to have been sent")
         else:
-            links = offered_links(upload, self._parts.missing(), loopback=self._loopback)
+            links = offered_links(upload, self._parts.missing(), policy=self._storage)
             if len(links) < sum(1 for _ in self._parts.missing()):
                 self._leave("the service hands out no links for the parts that are missing")
                 return
@@ -375,7 +376,7 @@ class UploadSession(Session):
             self._take_links(upload, server_time)
 
     def _take_links(self, upload: Upload, server_time: float) -> None:
-        offered = offered_links(upload, self._parts.missing(), loopback=self._loopback)
+        offered = offered_links(upload, self._parts.missing(), policy=self._storage)
         fresh = {n: link for n, link in offered.items() if self._parts.held(n).differs(link)}
         # What the store refused is not mended by another date for the same URL.
         refused = {

@@ -8,33 +8,24 @@ and no other.
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
+import httpcore
 import httpx
 
 from uploader.core.outcomes import Answer, Break, Broken, Response
-from uploader.core.scrub import scrub
-from uploader.errors import InputError
-
-# Longer than any pause between two parts or two polls. A connection the server closed meanwhile is noticed
-# before it is reused.
-KEEP_ALIVE = 60.0
-
-# No proxy leads to this machine itself, whatever NO_PROXY says.
-_LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+from uploader.core.scrub import mask, scrub
+from uploader.io.network import AbortedError, AddressRefusedError, Network, Permit, Resolve, resolve
+from uploader.io.secrecy import quiet, secrets_of
+from uploader.io.transport import Transport
 
 # What an error document may take; more is not read.
 ERROR_BODY = 64 * 1024
-
-
-class AbortedError(Exception):
-    """The scope of a call was cancelled."""
 
 
 class Scope:
@@ -116,33 +107,32 @@ class Connection:
         pace: what is known of its speed.
     """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        # httpx takes proxies from HTTPS_PROXY and the like. It follows no redirect and reads no netrc unless
-        # told to.
-        self._client = _make_client(context)
+    def __init__(self, context: ssl.SSLContext, permit: Permit, resolve: Resolve = resolve) -> None:
         self.pace = Pace()
-        self._scope: Scope | None = None
-        self._socket: socket.socket | None = None
-        self._handshake: socket.socket | None = None
+        self._network = Network(resolve)
+        self._client = httpx.Client(transport=Transport(context, permit, self._network), trust_env=False)
 
     def ask(self, request: httpx.Request, scope: Scope, *, body_limit: int = ERROR_BODY) -> Answer:
         """Send `request` and read the answer's body, or say how it broke.
 
-        At most `body_limit` bytes are read, and of an error's body at most 64 KiB.
+        At most `body_limit` bytes are read, and of an error's body at most 64 KiB. What the answer echoes of
+        the request's secrets is masked.
 
         Only what is in `request` is sent: no cookie, credential or default header of a client's. Exceptions
         of the request's own body stream pass through.
         """
-        request.extensions["trace"] = self._trace
-        self._scope = scope
+        self._network.cancelled, self._network.limit = scope.cancelled, body_limit
         try:
-            with scope.using(self):
+            with scope.using(self), quiet():
                 return self._ask(request, body_limit)
         except AbortedError:
             return Broken(Break.RESET, "stopped")
-        except httpx.TransportError as error:
-            return classify(error)
-        except (httpx.InvalidURL, UnicodeError):
+        except AddressRefusedError as error:
+            return Broken(Break.REFUSED, str(error))
+        except BROKEN as error:
+            broken = classify(error)  # it may quote what was received
+            return Broken(broken.kind, mask(broken.detail.encode(), secrets_of(request)).decode())
+        except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError):
             return Broken(Break.UNUSABLE)  # without its message, which may show the URL
 
     def _ask(self, request: httpx.Request, body_limit: int) -> Response:
@@ -153,83 +143,71 @@ class Connection:
             response.close()  # with part of the body unread this also closes the connection
             self._client.cookies.clear()
         headers = {name.lower(): value for name, value in response.headers.items()}
+        if not response.is_success or b"<Error" in body[:200]:
+            secrets = secrets_of(request)
+            body = mask(body, secrets)
+            headers = {name: mask(value.encode(), secrets).decode() for name, value in headers.items()}
         return Response(response.status_code, headers, body)
-
-    def _trace(self, name: str, info: dict[str, Any]) -> None:
-        if name.endswith("connect_tcp.complete"):
-            self._socket = info["return_value"].get_extra_info("socket")
-        elif name.endswith("start_tls.started") and type(self._socket) is socket.socket:
-            # TLS takes a plain socket's descriptor over; during the handshake a copy of it can still be shut.
-            with suppress(OSError):  # out of descriptors: then a stop waits for the handshake
-                self._socket = self._handshake = self._socket.dup()
-        elif name.endswith(("start_tls.complete", "start_tls.failed")):
-            self._end_handshake()
-            done = name.endswith("complete")
-            self._socket = info["return_value"].get_extra_info("socket") if done else None
-        else:
-            return
-        if self._scope is not None and self._scope.cancelled.is_set():
-            self.shut()
-
-    def _end_handshake(self) -> None:
-        """Close the copy: a connection ends for its peer only when its last descriptor is closed."""
-        if self._handshake is not None:
-            self._handshake.close()
-            self._handshake = None
 
     def shut(self) -> None:
         """End the call under way, from any thread."""
-        if self._socket is None:
-            return
-        # Not SSLSocket.shutdown: that drops the TLS layer first, and a send at that moment would go out in
-        # the clear. An OSError says that it is not connected any more, which is what was wanted.
-        with suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self._network.shut()
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
 
-def _make_client(context: ssl.SSLContext) -> httpx.Client:
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
-    try:
-        return httpx.Client(verify=context, limits=limits, mounts=dict.fromkeys(_LOOPBACK))
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        said = "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or NO_PROXY, cannot be used"
-        raise InputError(f"{said}: {scrub(str(error))}") from None
+# What httpcore raises when a request breaks.
+BROKEN = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError)
 
 
 def _read(response: httpx.Response, limit: int) -> bytes:
-    """At most `limit` bytes of a body as they came: no encoding was asked for, so none is undone."""
+    """At most `limit` bytes of a body, decoded if it came compressed, though that was not asked for."""
     chunks: list[bytes] = []
     size = 0
+    decode = _decoder(response.headers.get("content-encoding", ""))
     try:
         for chunk in response.iter_raw():
-            chunks.append(chunk[: limit - size])
-            size += len(chunk)
+            chunks.append(decode(chunk, limit - size))
+            size += len(chunks[-1])
             if size >= limit:
                 break
-    except httpx.TransportError:
+    except BROKEN:
         if response.is_success:
             raise
         # The status and what there is of an error document say enough.
     return b"".join(chunks)
 
 
-def classify(error: httpx.TransportError) -> Broken:
-    """How a request broke."""
+def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
+    """Takes a chunk, and how many bytes of what it holds are wanted."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return lambda chunk, most: chunk[:most]
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either format, as its head says
+
+    def decode(chunk: bytes, most: int) -> bytes:
+        try:
+            return inflate.decompress(chunk, most)
+        except zlib.error:
+            return b""  # the status says enough
+
+    return decode
+
+
+def classify(error: Exception) -> Broken:
+    """How a request broke, from httpcore's exception."""
     detail = scrub(str(error))
     if _is_certificate_error(error):
         return Broken(Break.TLS, detail)
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, httpcore.ProxyError):
         refused = detail[:3] in ("401", "403", "407")
         return Broken(Break.PROXY if refused else Break.CONNECT, detail)
     kinds: list[tuple[type[Exception], Break]] = [
-        (httpx.WriteTimeout, Break.STALL),
-        (httpx.ReadTimeout, Break.SILENCE),
-        (httpx.ConnectTimeout, Break.CONNECT),
-        (httpx.ConnectError, Break.CONNECT),
+        (httpcore.WriteTimeout, Break.STALL),
+        (httpcore.ReadTimeout, Break.SILENCE),
+        (httpcore.ConnectTimeout, Break.CONNECT),
+        (httpcore.ConnectError, Break.CONNECT),
     ]
     return Broken(next((kind for cls, kind in kinds if isinstance(error, cls)), Break.RESET), detail)
 
@@ -243,10 +221,19 @@ def _is_certificate_error(error: BaseException | None) -> bool:
 
 
 class Connections:
-    """Idle connections, kept for whoever needs one next: as many as were ever needed at once."""
+    """Idle connections, kept for whoever needs one next: as many as were ever needed at once.
 
-    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+    Args:
+        context: makes what TLS needs, when it is first needed.
+        permit: whether a host may be connected to at an address.
+        resolve: looks names up.
+    """
+
+    def __init__(
+        self, context: Callable[[], ssl.SSLContext], permit: Permit, resolve: Resolve = resolve
+    ) -> None:
         self._context = context
+        self._permit, self._resolve = permit, resolve
         self._idle: deque[Connection] = deque()
         self._closed = False
         self._process = os.getpid()
@@ -260,7 +247,7 @@ class Connections:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = Connection(self._context())
+            connection = Connection(self._context(), self._permit, self._resolve)
         try:
             yield connection
         finally:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,7 +24,10 @@ from uploader.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """One attempt at one part, picklable. `md5`: whether to hash what is sent."""
+    """One attempt at one part, picklable: the one thing whose pickle carries a presigned URL whole.
+
+    `md5`: whether to hash what is sent.
+    """
 
     source: Source
     part: Part
@@ -31,6 +35,14 @@ class PartTask:
     content_type: str
     md5: bool
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        url, rest = self.url.reveal(), (self.content_type, self.md5, self.timeouts)
+        return _make_task, (self.source, self.part, url, *rest)
+
+
+def _make_task(source: Source, part: Part, url: str, *rest: Any) -> PartTask:
+    return PartTask(source, part, PresignedUrl(url), *rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,7 @@ def _request(task: PartTask, body: PartBody) -> httpx.Request:
     headers = {
         "Host": url.netloc.decode("ascii"),
         "Content-Length": str(task.part.length),
+        "Accept-Encoding": "identity",
         "User-Agent": f"scenario-uploader/{__version__}",
     }
     if "content-type" in signed_headers(task.url):

@@ -23,7 +23,8 @@ from uploader.core.events import (
     StatusSeen,
     UploadResumed,
 )
-from uploader.observe.text import human_size, printable
+from uploader.observe.text import human_size
+from uploader.printable import printable
 
 _DONE = (Phase.DONE, Phase.FAILED)
 

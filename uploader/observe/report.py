@@ -24,7 +24,8 @@ from uploader.errors import AnswerError, AuthError, InputError, UploaderError
 from uploader.models import UploadResult
 from uploader.observe import listening
 from uploader.observe.stops import STOPS, Terminated
-from uploader.observe.text import human_size, printable
+from uploader.observe.text import human_size
+from uploader.printable import printable
 
 DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 

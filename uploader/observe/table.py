@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from uploader.models import PendingUpload
-from uploader.observe.text import human_age, human_size, printable
+from uploader.observe.text import human_age, human_size
+from uploader.printable import printable
 
 _HEAD = ("UPLOAD", "SIZE", "SENT", "AGE", "STATE", "FILE")
 

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 
-def printable(text: str) -> str:
-    """`text` with control, bidi and invisible characters escaped: names and messages may be hostile."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def human_age(seconds: float) -> str:
     """A time span as people read it, in its largest unit."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

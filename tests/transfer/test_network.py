@@ -1,0 +1,320 @@
+"""The network layer: which address a name is connected at, and how soon a wait can be ended."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.transfer.servers import answering, http
+from uploader.core.outcomes import Break, Broken, Response
+from uploader.io.connections import ERROR_BODY, Connection, Scope
+from uploader.io.network import Address, Resolve
+from uploader.io.transport import anywhere
+
+TIMEOUTS = ("connect", "read", "write", "pool")
+
+
+def asked(origin: str, path: str = "/", seconds: float = 5.0) -> httpx.Request:
+    return httpx.Request("GET", origin + path, extensions={"timeout": dict.fromkeys(TIMEOUTS, seconds)})
+
+
+def leading(*addresses: str) -> Resolve:
+    """Every name leads to these addresses, in this order."""
+
+    def resolve(host: str, port: int) -> list[Address]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+            for address in addresses
+        ]
+
+    return resolve
+
+
+@contextmanager
+def connection(resolve: Resolve | None = None) -> Iterator[Connection]:
+    made = Connection(
+        ssl.create_default_context(), anywhere, **({} if resolve is None else {"resolve": resolve})
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def deaf(address: str, port: int = 0) -> Iterator[int]:
+    """An address that answers no attempt to connect, because its queue is full. Yields its port."""
+    with socket.create_server((address, port), backlog=0) as listener, socket.socket() as first:
+        port = listener.getsockname()[1]
+        first.connect((address, port))
+        waiting = []
+        while True:
+            another = socket.socket()
+            another.setblocking(False)
+            another.connect_ex((address, port))
+            waiting.append(another)
+            if not select.select([], [another], [], 0.2)[1]:
+                break
+        try:
+            yield port
+        finally:
+            for it in waiting:
+                it.close()
+
+
+# Addresses
+
+
+def test_a_silent_address_costs_no_more_than_a_moment() -> None:
+    with answering(http("here")) as origin:
+        port = int(origin.rpartition(":")[2])
+        with deaf("127.0.0.2", port), connection(leading("127.0.0.2", "127.0.0.1")) as it:
+            began = time.monotonic()
+            answer = it.ask(asked(f"http://store.example:{port}"), Scope())
+    assert isinstance(answer, Response)
+    assert time.monotonic() - began < 3, "a quarter of a second; its timeout is five"
+
+
+def test_an_address_that_refuses_leads_to_the_next_at_once() -> None:
+    with answering(http("here")) as origin, connection(leading("127.0.0.3", "127.0.0.1")) as it:
+        answer = it.ask(asked(f"http://store.example:{origin.rpartition(':')[2]}"), Scope())
+    assert isinstance(answer, Response)
+
+
+def test_where_all_refuse_the_reason_is_told() -> None:
+    with connection(leading("127.0.0.3", "127.0.0.2")) as it:
+        answer = it.ask(asked("http://store.example:9"), Scope())
+    assert isinstance(answer, Broken)
+    assert (answer.kind, "refused" in answer.detail) == (Break.CONNECT, True)
+
+
+def test_where_all_are_silent_the_timeout_holds() -> None:
+    with deaf("127.0.0.2") as port, connection(leading("127.0.0.2")) as it:
+        answer = it.ask(asked(f"http://store.example:{port}", seconds=0.3), Scope())
+    assert isinstance(answer, Broken)
+    assert answer.kind is Break.CONNECT
+
+
+def test_a_name_that_leads_nowhere_is_told() -> None:
+    with connection() as it:
+        answer = it.ask(asked("http://no-such-host.invalid"), Scope())
+    assert isinstance(answer, Broken)
+    assert answer.kind is Break.CONNECT
+
+
+def test_what_is_not_permitted_is_not_connected_to() -> None:
+    accepted: list[bytes] = []
+    with answering(http("here"), heard=accepted) as origin:
+        it = Connection(ssl.create_default_context(), lambda host, address: address != "127.0.0.1")
+        answer = it.ask(asked(origin), Scope())
+        it.close()
+    assert isinstance(answer, Broken)
+    assert answer.kind is Break.REFUSED
+    assert accepted == []
+
+
+# Ending a wait
+
+
+def ended_after(it: Connection, request: httpx.Request, began: threading.Event) -> float:
+    """How long after the stop a call that was under way went on."""
+    scope, stopped = Scope(), 0.0
+
+    def stop() -> None:
+        nonlocal stopped
+        began.wait()
+        stopped = time.monotonic()
+        scope.cancel()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    answer = it.ask(request, scope)
+    thread.join()
+    assert isinstance(answer, Broken)
+    return time.monotonic() - stopped
+
+
+def test_a_stop_ends_a_connection_in_the_making() -> None:
+    begun = threading.Event()
+    begun.set()
+    with deaf("127.0.0.2") as port, connection(leading("127.0.0.2")) as it:
+        assert ended_after(it, asked(f"http://store.example:{port}", seconds=60), begun) < 5
+
+
+def test_a_stop_ends_the_lookup_of_a_name() -> None:
+    looking, enough = threading.Event(), threading.Event()
+
+    def resolve(host: str, port: int) -> list[Address]:
+        looking.set()
+        enough.wait()
+        return []
+
+    with connection(resolve) as it:
+        assert ended_after(it, asked("http://store.example", seconds=60), looking) < 5
+    enough.set()
+
+
+def test_a_lookup_without_end_is_a_failure_to_connect() -> None:
+    enough = threading.Event()
+
+    def resolve(host: str, port: int) -> list[Address]:
+        enough.wait()
+        return []
+
+    with connection(resolve) as it:
+        answer = it.ask(asked("http://store.example", seconds=0.2), Scope())
+    enough.set()
+    assert isinstance(answer, Broken)
+    assert answer.kind is Break.CONNECT
+
+
+# Answers without end
+
+
+@contextmanager
+def dribbling(start: bytes, drop: bytes) -> Iterator[str]:
+    """A server that says `start`, and then `drop` for ever, in as small pieces as it likes."""
+    gone = threading.Event()
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(65536)
+            try:
+                peer.sendall(start)
+                while not gone.wait(0.05):
+                    peer.sendall(drop)
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            gone.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b"."),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"),
+    ],
+    ids=["status line", "header", "body", "fast 100s", "slow 103s"],
+)
+def test_an_answer_that_does_not_end_is_given_up(start: bytes, drop: bytes) -> None:
+    with dribbling(start, drop) as origin, connection() as it:
+        answer = it.ask(asked(origin, seconds=0.3), Scope())
+    assert isinstance(answer, Broken)
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
+def test_an_error_that_came_compressed_is_read(encoding: str) -> None:
+    body = gzip.compress(b"<Error><Code>SlowDown</Code></Error>")
+    with answering(http(body, "503 Slow", f"Content-Encoding: {encoding}\r\n")) as origin, connection() as it:
+        answer = it.ask(asked(origin), Scope())
+    assert isinstance(answer, Response)
+    assert b"SlowDown" in answer.body
+
+
+def test_a_bomb_is_inflated_only_so_far() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    with answering(http(bomb, "500 Bomb", "Content-Encoding: gzip\r\n")) as origin, connection() as it:
+        answer = it.ask(asked(origin), Scope(), body_limit=1_000)
+    assert isinstance(answer, Response)
+    assert len(answer.body) == ERROR_BODY
+
+
+def test_what_is_not_what_it_says_is_no_body() -> None:
+    with answering(http("plain", "500 Odd", "Content-Encoding: gzip\r\n")) as origin, connection() as it:
+        assert it.ask(asked(origin), Scope()) == Response(
+            500, {"content-encoding": "gzip", "content-length": "5", "connection": "close"}, b""
+        )
+
+
+# Proxies
+
+
+def test_a_proxy_that_speaks_tls_is_passed_through(
+    trusted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS to the proxy, and inside of it TLS to the store."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*trusted)
+    heads: list[bytes] = []
+    with answering(http("through"), tls=tls) as store, tunnelling(tls, store, heads) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        context = httpx.create_ssl_context()
+        context.check_hostname = False  # the certificate is for 127.0.0.1, to which no proxy is ever asked
+        it = Connection(context, lambda host, address: False)
+        answer = it.ask(asked("https://store.example"), Scope())
+        it.close()
+    assert isinstance(answer, Response)
+    assert answer.body == b"through"
+    assert heads[0].startswith(b"CONNECT store.example:443 HTTP/1.1\r\n")
+
+
+@contextmanager
+def tunnelling(tls: ssl.SSLContext, store: str, heads: list[bytes]) -> Iterator[str]:
+    """A proxy over TLS that connects everybody to `store`."""
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with tls.wrap_socket(peer, server_side=True) as peer:
+            heads.append(peer.recv(65536))
+            peer.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", int(store.rpartition(":")[2]))) as upstream:
+                thread = threading.Thread(target=pump, args=(upstream, peer))
+                thread.start()
+                pump(peer, upstream)
+                thread.join()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            thread.join()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # one side has left
+
+
+def test_nothing_is_left_open() -> None:
+    """Neither where a connection was made nor where none was."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("descriptors cannot be counted here")
+    before = set(os.listdir("/proc/self/fd"))
+    with answering(http("here")) as origin:
+        port = origin.rpartition(":")[2]
+        for addresses in (["127.0.0.3", "127.0.0.1"], ["127.0.0.3"], []):
+            with connection(leading(*addresses)) as it:
+                it.ask(asked(f"http://store.example:{port}"), Scope())
+    assert set(os.listdir("/proc/self/fd")) == before
