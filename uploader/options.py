@@ -77,13 +77,15 @@ class Timeouts:
     """When silence counts as a failure, in seconds; the defaults are those of the signature.
 
     Attributes:
-        connect: for a TCP connection and for its TLS handshake. A stop, too, may take this long while one is
-            being made.
+        connect: for a TCP connection, its name's lookup and all its addresses included, and as long again for
+            its TLS handshake.
         stall: nothing of a part was taken for this long. A slow link is no stall: over TLS a connection may
             be as slow as 32 KiB in this time, in the clear as slow as a byte.
         answer: the wait for the store's answer after the last byte. Longer than `stall`, because the last
             megabytes may still be in this machine's socket buffer.
         api: for each read or write of a control call.
+
+    An answer that has begun may take as long again, and a second more for each KiB of it.
     """
 
     connect: float = 10.0

@@ -173,6 +173,18 @@ def broken(at: int | None, then: str = "reset") -> Behaviour:
     return behave
 
 
+def until_renewed(behaviour: Behaviour) -> list[Behaviour]:
+    """Do so to every attempt with the link a part had first; those with a fresh one are passed on."""
+    first: list[bytes] = []
+
+    def behave(exchange: Exchange) -> None:
+        link = exchange.head.partition(b"\r\n")[0]
+        first.append(link)
+        (behaviour if link == first[0] else pass_on)(exchange)
+
+    return [behave] * 20
+
+
 class Peer:
     """What a test holds of the peer.
 
@@ -201,6 +213,11 @@ class Peer:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+
+    def tell(self, script: Mapping[int | str, Sequence[Behaviour]]) -> None:
+        """Do this from now on, and nothing more of what was told before."""
+        with self._lock:
+            self._script = defaultdict(list, {key: list(value) for key, value in script.items()})
 
     def accept(self) -> None:
         """Take connections until the listener is shut."""
@@ -288,14 +305,24 @@ def peer(
     script: Mapping[int | str, Sequence[Behaviour]],
     *,
     certificate: tuple[Path, Path] | None = None,
+    narrow: bool = False,
+    host: str = "127.0.0.1",
 ) -> Iterator[Peer]:
-    """A peer in front of the service at `service_url`; `script` as for the fixture `rig`."""
+    """A peer in front of the service at `service_url`; `script` as for the fixture `rig`.
+
+    `host`: the address it listens at, of which every one is "0.0.0.0".
+    `narrow`: what the peer does not read, the uploader cannot send: buffers hold little, as on a real link.
+    """
     context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
     parts = urlsplit(service_url)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, 0)) as listener:
+        if narrow:
+            # The segments of a real link: with loopback's, of 64 KiB, kernel buffers would hold megabytes.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
         front = Peer(listener, (parts.hostname or "", parts.port or 0), script, context)
         thread = threading.Thread(target=front.accept, name="peer-accept")
         thread.start()

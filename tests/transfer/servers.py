@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import threading
@@ -86,6 +87,27 @@ def _read_request(peer: socket.socket, pace: float | None, *, bodies: bool) -> b
         if pace:
             time.sleep(got / pace)  # this is the link's speed, not a wait for something
     return head
+
+
+@contextmanager
+def deaf(address: str, port: int = 0) -> Iterator[int]:
+    """An address that answers no attempt to connect, because its queue is full. Yields its port."""
+    with socket.create_server((address, port), backlog=0) as listener, socket.socket() as first:
+        port = listener.getsockname()[1]
+        first.connect((address, port))
+        waiting = []
+        while True:
+            another = socket.socket()
+            another.setblocking(False)
+            another.connect_ex((address, port))
+            waiting.append(another)
+            if not select.select([], [another], [], 0.2)[1]:
+                break
+        try:
+            yield port
+        finally:
+            for it in waiting:
+                it.close()
 
 
 def http(body: bytes | str, status: str = "200 OK", headers: str = "") -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import select
 import socket
 import ssl
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.transfer.servers import answering, http
+from tests.transfer.servers import answering, deaf, http
 from uploader.core.outcomes import Break, Broken, Response
 from uploader.io.connections import ERROR_BODY, Connection, Scope
 from uploader.io.network import Address, Resolve
@@ -50,27 +49,6 @@ def connection(resolve: Resolve | None = None) -> Iterator[Connection]:
         yield made
     finally:
         made.close()
-
-
-@contextmanager
-def deaf(address: str, port: int = 0) -> Iterator[int]:
-    """An address that answers no attempt to connect, because its queue is full. Yields its port."""
-    with socket.create_server((address, port), backlog=0) as listener, socket.socket() as first:
-        port = listener.getsockname()[1]
-        first.connect((address, port))
-        waiting = []
-        while True:
-            another = socket.socket()
-            another.setblocking(False)
-            another.connect_ex((address, port))
-            waiting.append(another)
-            if not select.select([], [another], [], 0.2)[1]:
-                break
-        try:
-            yield port
-        finally:
-            for it in waiting:
-                it.close()
 
 
 # Addresses

@@ -18,7 +18,6 @@ from uploader import (
     UnreachableError,
     UploadCancelledError,
     Uploader,
-    UploadFailedError,
     UploadTimeoutError,
 )
 from uploader.core.events import Event, Finished, PartStored, Phase, PhaseChanged, Progress
@@ -94,15 +93,6 @@ def test_progress_ends_at_the_files_size_and_phases_come_in_order(glb: Path, ope
     assert progress == sorted(progress)
     phases = [event.phase for event in events if isinstance(event, PhaseChanged)]
     assert phases == [Phase.CREATING, Phase.SENDING, Phase.COMPLETING, Phase.VALIDATING, Phase.DONE]
-
-
-def test_a_rejected_file_raises_with_the_services_reason(tmp_path: Path, opened: Open) -> None:
-    path = tmp_path / "broken.safetensors"
-    path.write_bytes(b"\xff" * 1000)
-    with opened() as (_, uploader), pytest.raises(UploadFailedError, match="header") as caught:
-        uploader.upload(path, progress=False)
-    assert caught.value.upload_id
-    assert not caught.value.resumable
 
 
 def test_time_up_while_validating_is_resumed_by_waiting(glb: Path, opened: Open) -> None:
