@@ -327,13 +327,13 @@ class Uploader:
             self._timeouts,
         ).result()
 
-    def _note_api(self, _host: str, address: str) -> bool:
+    def _note_api(self, _host: str, addresses: list[str]) -> list[str]:
         """The API may be anywhere; where it is decides where the store may be."""
-        self._api_is_private = self._api_is_private or is_private(address)
-        return True
+        self._api_is_private = bool(addresses) and all(map(is_private, addresses))
+        return addresses
 
-    def _may_store_at(self, host: str, address: str) -> bool:
-        return self._api_is_private or self._storage.permits(host, address)
+    def _may_store_at(self, host: str, addresses: list[str]) -> list[str]:
+        return [it for it in addresses if self._api_is_private or self._storage.permits(host, it)]
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

@@ -94,7 +94,7 @@ def test_a_name_that_leads_nowhere_is_told() -> None:
 def test_what_is_not_permitted_is_not_connected_to() -> None:
     accepted: list[bytes] = []
     with answering(http("here"), heard=accepted) as origin:
-        it = Connection(ssl.create_default_context(), lambda host, address: address != "127.0.0.1")
+        it = Connection(ssl.create_default_context(), lambda host, addresses: [])
         answer = it.ask(asked(origin), Scope())
         it.close()
     assert isinstance(answer, Broken)
@@ -244,7 +244,7 @@ def test_a_proxy_that_speaks_tls_is_passed_through(
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         context = httpx.create_ssl_context()
         context.check_hostname = False  # the certificate is for 127.0.0.1, to which no proxy is ever asked
-        it = Connection(context, lambda host, address: False)
+        it = Connection(context, lambda host, addresses: [])
         answer = it.ask(asked("https://store.example"), Scope())
         it.close()
     assert isinstance(answer, Response)

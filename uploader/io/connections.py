@@ -225,7 +225,7 @@ class Connections:
 
     Args:
         context: makes what TLS needs, when it is first needed.
-        permit: whether a host may be connected to at an address.
+        permit: at which of its addresses a host may be connected to.
         resolve: looks names up.
     """
 

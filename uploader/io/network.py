@@ -42,7 +42,8 @@ _IN_THE_MAKING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(err
 T = TypeVar("T")
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 Resolve = Callable[[str, int], list[Address]]
-Permit = Callable[[str, str], bool]
+# Told a host and its addresses: those it may be connected to at.
+Permit = Callable[[str, list[str]], list[str]]
 
 
 class AbortedError(Exception):
@@ -69,7 +70,7 @@ class Network(httpcore.NetworkBackend):
         resolve: looks names up.
 
     Attributes:
-        permit: whether a host may be connected to at an address; told both.
+        permit: at which of its addresses a host may be connected to.
         cancelled: ends what is under way when set.
         limit: bytes of an answer's body that are wanted.
     """
@@ -99,10 +100,10 @@ class Network(httpcore.NetworkBackend):
         deadline = time.monotonic() + (timeout or 3600.0)
         with _named({TimeoutError: httpcore.ConnectTimeout, OSError: httpcore.ConnectError}):
             addresses = self._look_up(host, port, deadline)
-            permitted = [address for address in addresses if self.permit(host, str(address[4][0]))]
-            if not permitted:
+            permitted = self.permit(host, [str(address[4][0]) for address in addresses])
+            if addresses and not permitted:
                 raise AddressRefusedError(host)
-            connected = self._connect(permitted, deadline)
+            connected = self._connect([it for it in addresses if it[4][0] in permitted], deadline)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stream = stream = Stream(self, connected)
         if self.cancelled.is_set():  # `shut` may have come too early to see it

@@ -27,7 +27,7 @@ class Transport(httpx.BaseTransport):
 
     Args:
         context: for TLS.
-        permit: whether a host may be connected to at an address; not asked where a proxy connects.
+        permit: at which of its addresses a host may be connected to; not asked where a proxy connects.
         network: makes the connections.
     """
 
@@ -103,9 +103,9 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def anywhere(_host: str, _address: str) -> bool:
+def anywhere(_host: str, addresses: list[str]) -> list[str]:
     """Permits all, as for a proxy, which is where the user says it is."""
-    return True
+    return addresses
 
 
 def _make_pool(proxy: str | None, context: ssl.SSLContext, network: Network) -> httpcore.ConnectionPool:
