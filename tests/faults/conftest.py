@@ -40,6 +40,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fault matrix")
         for line in lines:
             terminalreporter.write_line(line)
+    told = [
+        str(text)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "told"
+    ]
+    if told:
+        terminalreporter.section("random faults")
+        for line in dict.fromkeys(told):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture
@@ -57,10 +68,10 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def certificate(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A certificate and key for 127.0.0.1, which this process trusts the way users are told to."""
+    """A certificate and key, also for hosts behind a proxy, trusted by this process as users are told to."""
     folder = tmp_path / "tls"
     folder.mkdir()
-    leaf = authority.issue_cert("127.0.0.1", "localhost")
+    leaf = authority.issue_cert("127.0.0.1", "localhost", "*.scenario.example")
     leaf.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     leaf.private_key_pem.write_to_path(folder / "key.pem")
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -84,6 +95,7 @@ def rig(request: pytest.FixtureRequest, outcomes: tuple[str, ...]) -> Open:
         script: dict[int | str, list[Behaviour]] | None = None,
         *,
         tls: bool = False,
+        narrow: bool = False,
         faults: tuple[str, ...] = (),
         retry: RetryPolicy = QUICK,
         timeouts: Timeouts = IMPATIENT,
@@ -92,7 +104,7 @@ def rig(request: pytest.FixtureRequest, outcomes: tuple[str, ...]) -> Open:
         pair = request.getfixturevalue("certificate") if tls else None
         with ExitStack() as stack:
             service = stack.enter_context(serve(faults=faults, **({"stage_delay": 0.02} | settings)))
-            front = stack.enter_context(peer(service.base_url, script or {}, certificate=pair))
+            front = stack.enter_context(peer(service.base_url, script or {}, certificate=pair, narrow=narrow))
             uploader = Uploader(
                 base_url=f"{front.origin}/v1",
                 api_key=service.api_key,

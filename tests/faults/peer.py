@@ -201,7 +201,9 @@ class Peer:
         service: tuple[str, int],
         script: Mapping[int | str, Sequence[Behaviour]],
         context: ssl.SSLContext | None,
+        otherwise: Behaviour = pass_on,
     ) -> None:
+        self._otherwise = otherwise
         self.origin = f"{'https' if context else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         self.heads: list[bytes] = []
         self.seen: Counter[int | str] = Counter()
@@ -227,6 +229,9 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
+            # As servers do: an answer is on its way before the reset that may follow it.
+            with suppress(OSError):  # it is gone already
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._serve, args=(connection,), name="peer")
             self._threads.append(thread)
             thread.start()
@@ -296,7 +301,7 @@ class Peer:
             for key in (exchange.part, exchange.target):
                 if key is not None and self._script[key]:
                     return self._script[key].pop(0)
-        return pass_on
+        return self._otherwise
 
 
 @contextmanager
@@ -307,9 +312,11 @@ def peer(
     certificate: tuple[Path, Path] | None = None,
     narrow: bool = False,
     host: str = "127.0.0.1",
+    otherwise: Behaviour = pass_on,
 ) -> Iterator[Peer]:
     """A peer in front of the service at `service_url`; `script` as for the fixture `rig`.
 
+    `otherwise`: what is done with requests nothing is told of.
     `host`: the address it listens at, of which every one is "0.0.0.0".
     `narrow`: what the peer does not read, the uploader cannot send: buffers hold little, as on a real link.
     """
@@ -322,8 +329,8 @@ def peer(
         if narrow:
             # The segments of a real link: with loopback's, of 64 KiB, kernel buffers would hold megabytes.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        front = Peer(listener, (parts.hostname or "", parts.port or 0), script, context)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024)
+        front = Peer(listener, (parts.hostname or "", parts.port or 0), script, context, otherwise)
         thread = threading.Thread(target=front.accept, name="peer-accept")
         thread.start()
         try:

@@ -21,6 +21,8 @@ MiB = 1024 * 1024
 # Everything else as users have it; only the waits are shorter.
 QUICK = RetryPolicy(attempts=6, base=0.01, cap=0.05, poll_first=0.02, poll_cap=0.1, wait_limit=20)
 IMPATIENT = Timeouts(connect=5, stall=0.5, answer=1.0, api=1.0)
+# Where nothing is to time out, however busy the machine is.
+PATIENT = Timeouts(connect=20, stall=20, answer=30, api=30)
 
 
 def make_file(path: Path, size: int = 16 * MiB, seed: int = 1) -> Path:

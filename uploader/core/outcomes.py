@@ -134,7 +134,9 @@ PartVerdict = Done | Retry | NewUrl | Gone | SourceBad | Fail
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredRequest", "TokenRefreshRequired", "ExpiredPresignedUrlRequest"})
 # Whatever the status: S3 answers InvalidToken with 400.
-_REJECTED = frozenset({"SignatureDoesNotMatch", "InvalidToken", "InvalidAccessKeyId"})
+_REJECTED = frozenset({"SignatureDoesNotMatch"})
+# The credentials a link was signed with are temporary, and may end before it does.
+_ENDED = frozenset({"InvalidToken", "InvalidAccessKeyId"})
 _THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -236,9 +238,13 @@ def _judge_link(error: StoreError, response: Response) -> NewUrl | None:
         return NewUrl(Cause.EXPIRED, said, advice=CHECK_SERVER_CLOCK)
     if error.code == "RequestTimeTooSkewed" or "not valid yet" in message:
         return NewUrl(Cause.CLOCK, f"its link is not valid yet ({error})", advice=CHECK_SIGNER_CLOCK)
-    # Ceph says AccessDenied with nothing in it, the others "Request has expired".
-    if error.code == "AccessDenied" and (not message or "expired" in message):
+    # Ceph says AccessDenied with nothing in it, others "Request has expired", Backblaze with its own code.
+    if "request has expired" in message or (
+        error.code == "AccessDenied" and (not message or "expired" in message)
+    ):
         return NewUrl(Cause.EXPIRED, said, advice=CHECK_SERVER_CLOCK)
+    if error.code in _ENDED:
+        return NewUrl(Cause.EXPIRED, f"the credentials of its link ended ({error})", advice=LINK_REJECTED)
     if error.code in _REJECTED:
         return NewUrl(Cause.REJECTED, _describe(response, error), advice=LINK_REJECTED)
     return None

@@ -414,10 +414,15 @@ class UploadSession(Session):
     def _complete_again(self) -> None:
         """The service was looked at after a complete call of unknown fate, and it is still pending."""
         doubt, self._in_doubt = self._doubt, False
-        if not isinstance(doubt, UnreachableError) or self._completes >= self._policy.attempts:
+        # A repeat that is refused so was preceded by one that was accepted: what was looked at is older.
+        accepted = self._completes > 1 and isinstance(doubt, ApiError) and doubt.status == 409
+        lost = isinstance(doubt, UnreachableError)
+        if not (accepted or lost) or self._completes >= self._policy.attempts:
             raise doubt
-        delay = pause(self._policy, self._completes, doubt.retry_after, self._random)
-        self._next_ask = (self._now + delay, Call.COMPLETE)
+        after = doubt.retry_after if isinstance(doubt, UnreachableError) else None
+        delay = pause(self._policy, self._completes, after, self._random)
+        self._next_ask = (self._now + delay, Call.GET if accepted else Call.COMPLETE)
+        self._in_doubt = accepted
         self._completes += 1
 
     # The end
