@@ -36,15 +36,17 @@ MAX_CONCURRENCY = 64
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failures are outlasted; times are seconds. The defaults sit out an outage of about six minutes.
+    """How failures are outlasted; times are seconds. The defaults sit out an outage of twelve minutes.
 
     Attributes:
-        attempts: failed attempts at one part, or one control call, without progress before giving up.
+        attempts: failed attempts at one part, or one control call, without progress before giving up. While
+            nothing gets through they are not given up sooner than these take at the longest backoffs.
         first_attempts: the same for the first call of all, so that a wrong address is told within seconds.
         base: the first backoff is up to this long; each further one up to twice the last.
         cap: no backoff is longer than this.
         retry_after_cap: the longest Retry-After that is honoured.
-        budget: retries all parts together may make in a burst.
+        budget: retries all parts of all uploads together may make in a burst; those that store their part are
+            not counted.
         budget_rate: retries per second they earn back.
         poll_first: the first wait between two looks at the status.
         poll_cap: the longest such wait.

@@ -6,22 +6,37 @@ import pytest
 
 from tests.session.world import World, make_session
 from uploader.core.calls import Call
-from uploader.core.events import Ask, CallDone, CallFailed, Failed, Phase, PhaseChanged, StatusSeen, Tick
+from uploader.core.events import (
+    Ask,
+    CallDone,
+    CallFailed,
+    Failed,
+    PartEnded,
+    Phase,
+    PhaseChanged,
+    Recreating,
+    StatusSeen,
+    Tick,
+)
+from uploader.core.outcomes import Break, Broken
 from uploader.core.verdict import Poller
-from uploader.core.waiting import WaitSession
+from uploader.core.waiting import WaitSession, is_over
 from uploader.errors import (
     AnswerError,
     ApiError,
     AuthError,
     NotCompletedError,
+    NotFoundError,
+    PartError,
     SourceChangedError,
     UnreachableError,
     UploadCancelledError,
+    UploadConflictError,
     UploaderError,
     UploadFailedError,
     UploadTimeoutError,
 )
-from uploader.models import Upload
+from uploader.models import Upload, UploadResult
 from uploader.options import RetryPolicy
 
 
@@ -42,6 +57,15 @@ def test_a_refused_create_is_final_and_nothing_was_sent() -> None:
     world.fail_call(AuthError("401", status=401))
     assert isinstance(world.session.error, AuthError)
     assert world.session.error.nothing_sent
+
+
+def test_only_the_first_call_of_all_is_marked_as_the_first() -> None:
+    world = World(make_session(1))
+    world.start()
+    assert world.calls == [Ask(Call.CREATE, None, first=True)]
+    world.end_call()
+    world.end_put()
+    assert world.calls == [Ask(Call.COMPLETE, "up0", first=False)]
 
 
 def test_a_create_answer_without_parts_is_refused_before_a_byte_moves() -> None:
@@ -75,13 +99,14 @@ def test_a_complete_that_was_carried_out_is_not_asked_for_again() -> None:
     assert world.session.result is not None
 
 
-def test_a_repeated_complete_refused_as_a_conflict_is_no_failure_if_the_service_goes_on() -> None:
+@pytest.mark.parametrize("status", [400, 409, 501])
+def test_a_repeated_complete_that_is_refused_is_no_failure_if_the_service_goes_on(status: int) -> None:
     world = sent()
     world.fail_call(UnreachableError("no answer"))
     world.end_call()
     world.sleep()
     world.current.status = "validating"
-    world.fail_call(ApiError("409", status=409))
+    world.fail_call(ApiError("not pending any more", status=status))
     world.finish()
     assert world.session.result is not None
 
@@ -141,6 +166,85 @@ def test_an_unknown_status_means_wait() -> None:
     assert seen == ["validating", "brand-new", "validating", "validated"]
 
 
+def test_an_upload_that_is_pending_for_a_moment_after_complete_was_accepted_is_waited_for() -> None:
+    world = sent()
+    world.end_call()
+    world.current.status = "pending"
+    world.sleep()
+    world.end_call()
+    assert world.session.error is None
+    world.current.status = "validating"
+    world.finish()
+    assert world.session.result is not None
+    assert world.asked.count(Call.COMPLETE) == 1
+
+
+def test_a_repeat_of_complete_that_is_refused_was_accepted_before() -> None:
+    """And a look that still finds the upload pending is older than that."""
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))  # though it was carried out
+    world.end_call()
+    world.sleep()
+    world.fail_call(ApiError("it is validating, not pending", status=409))
+    for _ in range(3):
+        world.end_call()
+        assert world.session.phase is Phase.COMPLETING
+        world.sleep()
+    world.current.status = "validating"
+    world.finish()
+    assert world.session.result is not None
+    assert world.asked.count(Call.COMPLETE) == 2
+
+
+def test_but_not_for_ever() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.sleep()
+    world.fail_call(ApiError("no", status=409))
+    while not world.session.finished:
+        if world.calls:
+            world.end_call()
+        else:
+            world.sleep()
+    assert isinstance(world.session.error, ApiError)
+    assert world.asked.count(Call.COMPLETE) == 2
+
+
+def test_an_upload_that_vanishes_while_it_is_validated_is_not_sent_again() -> None:
+    world = sent()
+    world.end_call()
+    world.sleep()
+    world.current.gone = True
+    world.end_call()
+    assert isinstance(world.session.error, NotFoundError)
+    assert not world.session.error.resumable
+    assert not any(isinstance(event, Recreating) for event in world.told)
+
+
+def test_an_upload_that_vanishes_before_it_is_completed_is_sent_again_once() -> None:
+    world = sent()
+    world.current.gone = True
+    world.end_call()
+    (event,) = [event for event in world.told if isinstance(event, Recreating)]
+    assert event == Recreating("up0", "the service no longer knows the upload")
+    world.end_call()
+    world.end_put()
+    world.end_put()
+    world.current.gone = True
+    world.end_call()
+    assert isinstance(world.session.error, AnswerError)
+    assert not world.session.error.resumable, "nothing of it is there"
+
+
+def test_a_create_that_finds_nothing_is_final() -> None:
+    world = World(make_session())
+    world.start()
+    world.fail_call(NotFoundError("no such page", status=404))
+    assert isinstance(world.session.error, NotFoundError)
+    assert world.session.error.nothing_sent
+
+
 def test_imported_is_waited_for_unless_the_entity_is_there() -> None:
     world = sent(wait_for="imported")
     world.end_call()
@@ -161,7 +265,7 @@ def test_time_up_while_sending_is_not_resumable() -> None:
     world.sleep()
     assert isinstance(world.session.error, UploadTimeoutError)
     assert not world.session.error.resumable
-    assert "while sending" in str(world.session.error)
+    assert str(world.session.error) == "time is up after 30 s while sending"
 
 
 @pytest.mark.parametrize("timeout", [None, 50.0])
@@ -175,6 +279,7 @@ def test_time_up_while_validating_can_be_waited_on(timeout: float | None) -> Non
         if world.calls:
             world.end_call()
     assert isinstance(world.session.error, UploadTimeoutError)
+    assert "(status validating): every part is there" in str(world.session.error)
     assert world.session.error.resumable
     assert world.session.error.upload_id == "up0"
 
@@ -195,6 +300,12 @@ def test_poll_intervals_grow_with_jitter_to_their_cap() -> None:
     assert [round(most.next_wait(), 3) for _ in range(5)] == [1.2, 1.8, 2.7, 4.0, 4.0]
 
 
+def touched(message: str) -> SourceChangedError:
+    error = SourceChangedError(message)
+    error.touched = True
+    return error
+
+
 def waiting(timeout: float | None = None) -> WaitSession:
     return WaitSession(
         policy=RetryPolicy(), random=lambda: 0.5, wait_for="validated", timeout=timeout, upload_id="up5"
@@ -203,16 +314,31 @@ def waiting(timeout: float | None = None) -> WaitSession:
 
 def test_waiting_looks_until_the_verdict_is_in() -> None:
     session = waiting()
-    assert Ask(Call.GET, "up5") in session.start(0.0)
-    session.handle(CallDone(Call.GET, Upload(id="up5", status="validating"), 0.0), 1.0)
+    assert Ask(Call.GET, "up5") in session.start(100.0)
+    session.handle(CallDone(Call.GET, Upload(id="up5", status="validating"), 0.0), 101.0)
     wake = session.wake
     assert wake is not None
     assert Ask(Call.GET, "up5") in session.handle(Tick(), wake)
-    told = Upload(id="up5", status="imported", entity_id="asset_1", file_name="f.glb", parts_count=3)
+    told = Upload(
+        id="up5", status="imported", entity_id="asset_1", file_name="f.glb", file_size=7, parts_count=3
+    )
     session.handle(CallDone(Call.GET, told, 0.0), wake + 1)
-    assert session.result is not None
-    assert (session.result.entity_id, session.result.parts) == ("asset_1", 3)
-    assert session.result.elapsed_seconds == wake + 1
+    assert session.result == UploadResult(
+        upload_id="up5",
+        status="imported",
+        entity_id="asset_1",
+        file_name="f.glb",
+        file_size=7,
+        parts=3,
+        elapsed_seconds=wake + 1 - 100.0,
+    )
+
+
+def test_what_the_service_does_not_tell_of_an_upload_is_left_open() -> None:
+    session = waiting()
+    session.start(0.0)
+    session.handle(CallDone(Call.GET, Upload(id="up5", status="validated"), 0.0), 1.0)
+    assert session.result == UploadResult(upload_id="up5", status="validated", elapsed_seconds=1.0)
 
 
 def test_waiting_ends_when_its_time_is_up() -> None:
@@ -237,9 +363,27 @@ def test_waiting_for_an_upload_that_was_never_completed_ends_soon() -> None:
     pending = CallDone(Call.GET, Upload(id="up5", status="pending"), 0.0)
     session.handle(pending, 100.0)
     assert not session.finished, "complete may have been accepted a moment ago"
-    session.handle(pending, 131.0)
+    session.handle(pending, 129.5)
+    assert not session.finished
+    session.handle(pending, 130.0)
     assert isinstance(session.error, NotCompletedError)
     assert not session.error.resumable
+
+
+def test_an_upload_that_is_still_pending_cannot_be_waited_on_again() -> None:
+    session = waiting()
+    session.start(0.0)
+    session.handle(CallDone(Call.GET, Upload(id="up5", status="pending"), 0.0), 1.0)
+    session.cancel(2.0)
+    assert session.error is not None
+    assert (session.error.nothing_sent, session.error.resumable) == (False, False)
+
+
+def test_a_session_that_sends_nothing_takes_no_news_of_parts() -> None:
+    session = waiting()
+    session.start(0.0)
+    with pytest.raises(AssertionError, match="no part was sent"):
+        session.handle(PartEnded(1, Broken(Break.RESET), 0, None, 0.1), 1.0)
 
 
 def test_complete_honours_retry_after() -> None:
@@ -302,6 +446,26 @@ def test_a_complete_of_unknown_fate_can_be_waited_on() -> None:
     assert world.session.error.resumable
 
 
+def test_a_complete_asked_for_again_is_of_unknown_fate_again() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.sleep()
+    assert world.calls[0].call is Call.COMPLETE
+    world.session.cancel(world.now)
+    assert world.session.error is not None
+    assert world.session.error.resumable
+
+
+def test_a_complete_that_will_be_asked_for_again_has_not_happened_yet() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.session.cancel(world.now)
+    assert world.session.error is not None
+    assert not world.session.error.resumable
+
+
 def test_a_complete_that_the_service_knows_nothing_of_cannot_be_waited_on() -> None:
     world = sent(policy=RetryPolicy(attempts=1))
     world.fail_call(UnreachableError("no answer"))
@@ -310,10 +474,49 @@ def test_a_complete_that_the_service_knows_nothing_of_cannot_be_waited_on() -> N
     assert not world.session.error.resumable
 
 
-def test_waiting_with_credentials_that_never_worked_is_bad_input() -> None:
+@pytest.mark.parametrize("why", [AuthError("401", status=401), AnswerError("no JSON")])
+@pytest.mark.parametrize("seen", [False, True])
+def test_waiting_with_credentials_or_an_address_that_never_worked_is_bad_input(
+    why: UploaderError, seen: bool
+) -> None:
     session = waiting()
     session.start(0.0)
-    session.handle(CallFailed(Call.GET, AuthError("401", status=401)), 1.0)
+    if seen:
+        session.handle(CallDone(Call.GET, Upload(id="up5", status="validating"), 0.0), 1.0)
+    session.handle(CallFailed(Call.GET, why), 2.0)
+    assert session.error is why
+    assert (why.nothing_sent, why.resumable) == (not seen, seen)
+
+
+def test_waiting_for_an_api_that_cannot_be_reached_may_be_tried_again() -> None:
+    session = waiting()
+    session.start(0.0)
+    session.handle(CallFailed(Call.GET, UnreachableError("no answer")), 1.0)
     assert session.error is not None
-    assert session.error.nothing_sent
-    assert not session.error.resumable
+    assert session.error.resumable
+
+
+@pytest.mark.parametrize(
+    ("error", "over"),
+    [
+        (AuthError("401", status=401), False),
+        (ApiError("402", status=402), False),
+        (ApiError("400", status=400), True),
+        (ApiError("422", status=422), True),
+        (NotFoundError("404", status=404), True),
+        (PartError("too large", part=1, final=True), True),
+        (PartError("no answer", part=1, final=False), False),
+        (SourceChangedError("written to"), True),
+        (touched("linked to"), False),
+        (UploadFailedError("not a model"), True),
+        (NotCompletedError("still pending"), True),
+        (UploadConflictError("completed by something else"), True),
+        (UnreachableError("no answer"), False),
+        (AnswerError("no JSON"), False),
+        (UploadTimeoutError("time is up"), False),
+        (UploadCancelledError("stopped"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_it_is_over_where_the_same_would_come_of_it_again(error: UploaderError, over: bool) -> None:
+    assert is_over(error) == over

@@ -7,15 +7,16 @@ import pytest
 from tests.session.world import MiB, World, error, make_session
 from uploader.core.events import PartRetrying, PhaseChanged
 from uploader.core.outcomes import Answer, Break, Broken, Response
-from uploader.core.retry import RetryBudget
 from uploader.errors import PartError, SourceChangedError, SourceError
 from uploader.options import RetryPolicy
 
 MD5 = "0123456789abcdef0123456789abcdef"
 
 
-def started(parts: int = 4, concurrency: int = 2, policy: RetryPolicy | None = None) -> World:
-    world = World(make_session(parts, concurrency, policy))
+def started(
+    parts: int = 4, concurrency: int = 2, policy: RetryPolicy | None = None, timeout: float | None = None
+) -> World:
+    world = World(make_session(parts, concurrency, policy, timeout=timeout))
     world.start()
     world.end_call()
     return world
@@ -51,6 +52,13 @@ def test_retry_after_is_honoured_within_bounds(asked: str, waited: float) -> Non
     assert delays(world) == [waited]
 
 
+@pytest.mark.parametrize("asked", [10.0, 100.0])
+def test_it_wakes_for_what_is_due_first(asked: float) -> None:
+    world = started(parts=1, timeout=30.0)
+    world.end_put(Response(503, {"retry-after": str(asked)}))
+    assert world.session.wake == world.now + min(asked, 30.0)
+
+
 def test_throttling_lowers_the_concurrency() -> None:
     world = started(parts=20, concurrency=8)
     for _ in range(4):
@@ -58,6 +66,16 @@ def test_throttling_lowers_the_concurrency() -> None:
     assert len(world.puts) == 4
     world.end_put()
     assert len(world.puts) <= 4
+
+
+def test_the_concurrency_comes_back_as_parts_are_stored() -> None:
+    world = started(parts=40, concurrency=4)
+    world.end_put(Response(503))
+    world.end_put()
+    assert len(world.puts) == 2
+    for _ in range(15):
+        world.end_put()
+    assert len(world.puts) == 4
 
 
 def test_attempts_run_out() -> None:
@@ -68,6 +86,7 @@ def test_attempts_run_out() -> None:
     world.end_put(error("InternalError", 500))
     assert isinstance(world.session.error, PartError)
     assert "gave up after 3 attempts" in str(world.session.error)
+    assert not world.session.error.final, "the store may mend"
     assert world.session.error.upload_id == "up0"
     assert not world.session.error.nothing_sent
 
@@ -104,9 +123,24 @@ def test_corruption_is_retried_once(answer: Answer, advice: str) -> None:
 def test_all_parts_share_one_budget_of_retries() -> None:
     policy = RetryPolicy(attempts=100, base=0.0, cap=0.0, budget=5, budget_rate=2.0)
     world = started(parts=20, concurrency=20, policy=policy)
-    for _ in range(9):
+    began = world.now
+    for _ in range(6):
         world.end_put(error("InternalError", 500))
-    assert delays(world) == [0.0] * 5 + [0.5, 1.0, 1.5, 2.0]
+    assert len(world.puts) == 14 + 5, "the sixth has to be earned"
+    assert world.session.wake == began + 0.5
+    world.sleep()
+    assert len(world.puts) == 20
+
+
+def test_a_retry_that_stores_its_part_is_not_counted() -> None:
+    policy = RetryPolicy(base=0.0, cap=0.0, budget=1, budget_rate=0.001)
+    world = started(parts=20, concurrency=2, policy=policy)
+    for number in range(1, 8):
+        world.end_put(error("InternalError", 500), number=number)
+        world.end_put(number=number)
+    assert delays(world) == [0.0] * 7
+    world.finish()
+    assert world.session.result is not None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +157,30 @@ def test_what_cannot_be_mended_ends_it_at_once(broken: Answer, kind: type[Except
     world.end_put(broken, number=1)
     assert type(world.session.error) is kind
     assert world.session.error.nothing_sent is False
+    assert world.session.error.upload_id == "up0"
     assert not any(isinstance(event, PhaseChanged) and event.phase == "completing" for event in world.told)
+
+
+@pytest.mark.parametrize(
+    ("broken", "touched", "advice"),
+    [(Break.CHANGED, False, "start anew when the file is at rest"), (Break.TOUCHED, True, "and go on")],
+)
+def test_a_file_that_was_only_touched_may_be_gone_on_with(broken: Break, touched: bool, advice: str) -> None:
+    world = started()
+    world.end_put(Broken(broken, "f.glb is not what it was"))
+    assert isinstance(world.session.error, SourceChangedError)
+    assert world.session.error.touched == touched
+    assert advice in str(world.session.error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "final"), [(error("EntityTooLarge"), True), (Broken(Break.TLS, "unknown issuer"), False)]
+)
+def test_a_part_error_says_whether_the_store_would_refuse_it_again(answer: Answer, final: bool) -> None:
+    world = started()
+    world.end_put(answer, number=2)
+    assert isinstance(world.session.error, PartError)
+    assert (world.session.error.part, world.session.error.final) == (2, final)
 
 
 def test_an_outage_is_not_multiplied_by_the_parts() -> None:
@@ -137,7 +194,27 @@ def test_an_outage_is_not_multiplied_by_the_parts() -> None:
         else:
             world.sleep()
     assert len(set(world.put_numbers)) <= 2 * 4
-    assert len(world.put_numbers) <= 2 * 4 * 12
+    assert len(world.put_numbers) <= 2 * 4 * (2 * 12), "backoffs are half as long as they may be"
+
+
+@pytest.mark.parametrize(("concurrency", "tried"), [(1, 4), (3, 3 + 3), (8, 8 + 7)])
+def test_as_many_failures_in_a_row_as_are_in_flight_are_an_outage_but_no_less_than_four(
+    concurrency: int, tried: int
+) -> None:
+    world = started(parts=20, concurrency=concurrency)
+    while world.puts:
+        world.end_put(error("InternalError", 500))
+    assert world.put_numbers == list(range(1, tried + 1))
+
+
+def test_failures_with_a_success_between_them_are_no_outage() -> None:
+    world = started(parts=20, concurrency=1)
+    for _ in range(3):
+        world.end_put(error("InternalError", 500))
+    world.end_put()
+    while world.puts:
+        world.end_put(error("InternalError", 500))
+    assert world.put_numbers == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_after_an_outage_all_goes_on() -> None:
@@ -151,8 +228,3 @@ def test_after_an_outage_all_goes_on() -> None:
     world.finish()
     assert world.session.result is not None
     assert world.now - before < 60
-
-
-def test_debt_in_the_shared_budget_is_bounded() -> None:
-    budget = RetryBudget(10, 2.0)
-    assert max(budget.reserve(0.0) for _ in range(1000)) <= 5.0

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.core.retry import RetryBudget, backoff, parse_http_date, parse_iso_date, parse_retry_after
+from uploader.core.retry import (
+    RetryBudget,
+    backoff,
+    is_spent,
+    parse_http_date,
+    parse_iso_date,
+    parse_retry_after,
+    patience,
+)
 from uploader.options import RetryPolicy
 
 POLICY = RetryPolicy(base=0.5, cap=30.0)
@@ -105,7 +114,23 @@ def test_iso_dates_are_read_and_are_utc_unless_they_say(value: str) -> None:
     assert parse_iso_date(value) == NOVEMBER_1994
 
 
-@pytest.mark.parametrize("value", ["", "garbage", "1994-13-01", "0", "\ud800", "1994-11-06T08:49:37 GMT"])
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's time zone cannot be set")
+def test_a_date_without_a_zone_is_utc_wherever_this_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "UTC-9")
+        time.tzset()
+        assert parse_iso_date("1994-11-06T08:49:37") == NOVEMBER_1994
+        assert parse_http_date("Sun, 06 Nov 1994 08:49:37 -0000") == NOVEMBER_1994
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "garbage", "1994-13-01", "0", "\ud800", "1994-11-06T08:49:37 GMT"),
+        "Sun, 06 Nov 99999999999999999999 08:49:37 GMT",
+    ],
+)
 def test_what_is_no_date_is_none(value: str) -> None:
     assert parse_http_date(value) is None
     assert parse_iso_date(value) is None
@@ -136,34 +161,71 @@ def test_no_header_makes_a_parser_raise(value: str, date: str | None) -> None:
 # The budget
 
 
+def taken(budget: RetryBudget, now: float) -> int:
+    """How many retries may be made at once."""
+    return sum(1 for _ in iter(lambda: budget.take(now), False))
+
+
 def test_a_burst_is_free_and_then_retries_come_at_the_rate() -> None:
     budget = RetryBudget(4, 2.0)
-    assert [budget.reserve(100.0) for _ in range(8)] == [0, 0, 0, 0, 0.5, 1.0, 1.5, 2.0]
+    assert taken(budget, 100.0) == 4
+    assert budget.ready_at == 100.5
+    assert [taken(budget, now) for now in (100.4, 100.5, 100.9, 101.0)] == [0, 1, 0, 1]
 
 
 def test_it_is_earned_back_but_never_more_than_its_size() -> None:
     budget = RetryBudget(2, 1.0)
-    assert [budget.reserve(now) for now in (0, 0, 0)] == [0, 0, 1]
-    assert [budget.reserve(now) for now in (3, 3, 3)] == [0, 0, 1]
-    assert [budget.reserve(now) for now in (1e6, 1e6, 1e6)] == [0, 0, 1]
+    assert [taken(budget, now) for now in (0.0, 3.0, 1e6)] == [2, 2, 2]
+
+
+def test_a_budget_that_is_whole_is_ready() -> None:
+    assert RetryBudget(2, 1.0).ready_at < 0.0
+
+
+def test_what_is_given_back_may_be_taken_again() -> None:
+    budget = RetryBudget(2, 1.0)
+    assert taken(budget, 0.0) == 2
+    budget.give_back()
+    assert budget.ready_at <= 0.0
+    assert taken(budget, 0.0) == 1
+    for _ in range(9):
+        budget.give_back()
+    assert taken(budget, 0.0) == 2, "never more than its size"
 
 
 def test_a_clock_that_goes_back_earns_nothing() -> None:
     budget = RetryBudget(1, 1.0)
-    assert [budget.reserve(now) for now in (10, 5)] == [0, 1]
+    assert taken(budget, 10.0) == 1
+    assert taken(budget, 0.0) == 0
 
 
 @given(
-    st.integers(1, 50),
-    st.floats(0.1, 100),
-    st.lists(st.floats(0, 10), min_size=1, max_size=200),
+    st.lists(st.floats(0, 3), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.floats(0.1, 10),
 )
 def test_no_stretch_of_time_sees_more_retries_than_size_and_rate_allow(
-    size: int, rate: float, gaps: list[float]
+    gaps: list[float], size: int, rate: float
 ) -> None:
-    budget, now, starts = RetryBudget(size, rate), 0.0, []
+    budget, now, times = RetryBudget(size, rate), 0.0, list[float]()
     for gap in gaps:
         now += gap
-        starts.append(now + budget.reserve(now))
-    for count, start in enumerate(sorted(starts), 1):
-        assert count <= size + rate * start + 1e-6 * count + 1
+        times += [now] * taken(budget, now)
+    for first, start in enumerate(times):
+        for last, end in enumerate(times[first:], first):
+            assert last - first + 1 <= size + (end - start) * rate + 1e-3
+
+
+# How long
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 0.0), (3, 1.5), (8, 61.5), (100, 30.0 * 93 + 31.5)])
+def test_patience_is_what_the_attempts_take_at_the_longest(attempts: int, seconds: float) -> None:
+    assert patience(RetryPolicy(attempts=attempts)) == seconds
+
+
+def test_it_is_given_up_when_the_attempts_are_spent_and_so_is_the_patience() -> None:
+    policy = RetryPolicy(attempts=3)
+    assert is_spent(policy, 3, 1.5)
+    assert not is_spent(policy, 2, 1e9)
+    assert not is_spent(policy, 9, 1.4)

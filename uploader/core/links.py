@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,7 +123,8 @@ def _own_expiry(url: PresignedUrl) -> float | None:
         date, lifetime = query.get(f"{vendor}-date"), query.get(f"{vendor}-expires")
         if date and lifetime and lifetime.isdecimal():
             signed = _basic_iso(date)
-            return signed + float(lifetime) if signed is not None else None
+            until = math.inf if signed is None else signed + float(lifetime)
+            return until if math.isfinite(until) else None
     return _number(query.get("expires", ""))
 
 

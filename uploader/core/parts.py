@@ -114,6 +114,11 @@ class Parts:
         return len(self._stored) == self.count
 
     @property
+    def left(self) -> int:
+        """How many parts are not stored yet."""
+        return self.count - len(self._stored)
+
+    @property
     def must_have_url(self) -> bool:
         """Whether some part cannot go on without a new URL."""
         return self._must_have_url
@@ -168,14 +173,19 @@ class Parts:
 
     # Attempts
 
-    def next_ready(self, now: float, *, fresh: bool = True) -> int | None:
+    def is_due(self, now: float) -> bool:
+        """Whether some part has rested long enough."""
+        return bool(self._resting) and self._resting[0][0] <= now
+
+    def next_ready(self, now: float, *, fresh: bool = True, rested: bool = True) -> int | None:
         """Take out the next part to send, one that failed before first; None where there is none at `now`.
 
         Args:
             now: the time.
             fresh: whether a part that has not failed may be taken.
+            rested: whether one that rested long enough may be.
         """
-        if self._resting and self._resting[0][0] <= now:
+        if rested and self.is_due(now):
             return heapq.heappop(self._resting)[1]
         if self._ready and (fresh or self._ready[0] in self._history):
             return self._ready.popleft()
@@ -201,10 +211,11 @@ class Parts:
         """An attempt ended; the part is in no place until the caller puts it into one."""
         return self.in_flight.pop(attempt)
 
-    def store(self, number: int) -> None:
-        """The part is stored."""
+    def store(self, number: int) -> bool:
+        """The part is stored; whether it had failed before."""
         self._stored.add(number)
-        self._history.pop(number, None)
+        past = self._history.pop(number, None)
+        return past is not None and past.failures > 0
 
     def rest(self, number: int, until: float) -> None:
         """Send the part again, not before `until`."""

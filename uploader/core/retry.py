@@ -40,6 +40,21 @@ def pause(policy: RetryPolicy, failures: int, after: float | None, random: Rando
     return max(backoff(policy, failures, random), min(after or 0.0, policy.retry_after_cap))
 
 
+def patience(policy: RetryPolicy) -> float:
+    """Seconds that `attempts` attempts take if each backoff between them is as long as it may be.
+
+    So long an outage is sat out; without it, the jitter would halve that, and leave much of it to chance.
+    """
+    longest = [min(policy.cap, policy.base * 2.0**n) for n in range(64)]
+    gaps = policy.attempts - 1
+    return sum(longest[:gaps]) + max(0, gaps - 64) * longest[-1]
+
+
+def is_spent(policy: RetryPolicy, failures: int, seconds: float) -> bool:
+    """Whether to give up after a number of failures in a row, while nothing got through for `seconds`."""
+    return failures >= policy.attempts and seconds >= patience(policy)
+
+
 def parse_retry_after(value: str | None, date: str | None) -> float | None:
     """Seconds that a `Retry-After` header asks for, at least 0; None where it is absent or unreadable.
 
@@ -84,21 +99,37 @@ def _epoch(moment: datetime) -> float:
 class RetryBudget:
     """A token bucket of retries, so that many parts failing at once do not multiply an outage.
 
-    It never refuses: a retry the bucket cannot pay for is put off until it can, by one bucketful's time at
-    the most, so that retries nobody waits for any more do not weigh on others.
+    A retry takes its token when it is made, so that one nobody waits for any more does not weigh on others.
+    One that stores its part gives it back: those that fail again are held to the rate, while what an outage
+    left behind is sent as fast as it gets through.
     """
 
     def __init__(self, size: int, per_second: float) -> None:
         self._size = float(size)
         self._per_second = per_second
         self._tokens = float(size)
-        self._filled_at: float | None = None
+        self._filled_at = -math.inf
 
-    def reserve(self, now: float) -> float:
-        """Take one token; the seconds until it is earned, 0 while there are some in stock."""
-        if self._filled_at is not None:
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one at `now`."""
+        if self._tokens < self._size:
             earned = max(0.0, now - self._filled_at) * self._per_second
             self._tokens = min(self._size, self._tokens + earned)
         self._filled_at = now
-        self._tokens = max(self._tokens - 1.0, -self._size)
-        return max(0.0, -self._tokens / self._per_second)
+        if self._tokens < 1.0 - _ROUNDING:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def give_back(self) -> None:
+        """Put one back that was taken."""
+        self._tokens = min(self._size, self._tokens + 1.0)
+
+    @property
+    def ready_at(self) -> float:
+        """When there is a token, if nobody takes it first; past if there is one now."""
+        return self._filled_at + (1.0 - self._tokens) / self._per_second
+
+
+# So much may be missing of a token after the seconds until it is there were counted.
+_ROUNDING = 1e-6

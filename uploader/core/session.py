@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from uploader.core.calls import Call
@@ -36,7 +37,7 @@ from uploader.core.outcomes import (
 from uploader.core.parts import Flight, Parts
 from uploader.core.plan import Plan
 from uploader.core.policy import PUBLIC, StoragePolicy
-from uploader.core.retry import Random, RetryBudget, pause
+from uploader.core.retry import Random, RetryBudget, is_spent, pause
 from uploader.core.scrub import scrub
 from uploader.core.waiting import Session
 from uploader.errors import (
@@ -118,7 +119,9 @@ class UploadSession(Session):
         self._url_refreshes = 0
         self._completes = 0
         self._in_doubt = False  # whether complete was asked for, and not known to have been refused
-        self._failures = 0
+        self._failures = 0  # in a row, of any part
+        self._failing_since = 0.0
+        self._recovered = -math.inf  # when an outage ended
         self._doubt: UploaderError = UploaderError("no complete call was made")
         self._gone = ""
         self._starting_over = False
@@ -130,7 +133,8 @@ class UploadSession(Session):
         """When it wants to be told of a Tick at the latest."""
         times = [super().wake]
         if self.phase is Phase.SENDING and self._may_fill:
-            times.append(self._parts.next_rested)
+            due = self._parts.next_rested
+            times.append(None if due is None else max(due, self._budget.ready_at))
         return min((at for at in times if at is not None), default=None)
 
     # Creating
@@ -251,12 +255,19 @@ class UploadSession(Session):
     def _may_fill(self) -> bool:
         if self._starting_over or self._parts.must_have_url:
             return False  # most likely no link would be taken: wait for the service's word
+        if self._failures >= 2 * max(STREAK, self._window.size):
+            return not self._parts.in_flight  # all of them failed, and again: one will tell when it is over
         return len(self._parts.in_flight) < self._window.size
 
     @property
     def _may_try_fresh(self) -> bool:
         """Whether parts that never failed are tried. Some part always is, or nothing would happen again."""
-        return self._failures < max(self._window.size, STREAK) or not self._parts.any_under_way
+        return not self._is_outage or not self._parts.any_under_way
+
+    @property
+    def _is_outage(self) -> bool:
+        """Whether as much failed in a row as may be in flight: it is not the parts, nothing gets through."""
+        return self._failures >= max(STREAK, min(self._window.size, self._parts.left))
 
     def _send(self) -> None:
         if self._starting_over:
@@ -274,15 +285,18 @@ class UploadSession(Session):
 
     def _fill(self) -> None:
         while self._may_fill:
-            # While nothing gets through, only parts that failed before are tried: an outage is not
-            # multiplied.
-            number = self._parts.next_ready(self._now, fresh=self._may_try_fresh)
+            number = self._next()
             if number is None:
                 return
             if self._parts.wants_url(number, self._now):
                 self._parts.block(number, required=False)
             else:
                 self._put(number)
+
+    def _next(self) -> int | None:
+        """The part to send next; while nothing gets through, only one that failed before."""
+        rested = self._parts.is_due(self._now) and self._budget.take(self._now)
+        return self._parts.next_ready(self._now, fresh=self._may_try_fresh, rested=rested)
 
     def _put(self, number: int) -> None:
         self._puts += 1
@@ -318,8 +332,11 @@ class UploadSession(Session):
         return verdict
 
     def _stored(self, flight: Flight, ended: PartEnded, done: Done) -> None:
+        if self._is_outage:
+            self._recovered = self._now
         self._failures = 0
-        self._parts.store(flight.number)
+        if self._parts.store(flight.number):
+            self._budget.give_back()
         self._window.stored()
         self._tell(PartStored(self.plan.part(flight.number), done.etag, ended.md5, ended.seconds))
 
@@ -327,18 +344,22 @@ class UploadSession(Session):
         history = self._parts.history(flight.number)
         if retry.limit:
             self._strike(flight.number, retry)
+        if not self._failures:
+            self._failing_since = self._now
         self._failures += 1
         failures = history.failed(ended.sent)
-        if failures >= self._policy.attempts:
+        # What failed in an outage does not count against a part that fails again just after.
+        since = self._failing_since if self._is_outage else self._recovered
+        if is_spent(self._policy, failures, self._now - since):
             raise self._part_error(flight.number, f"{retry.detail}; gave up after {failures} attempts")
         if retry.slow_down:
             self._window.throttled(self._now)
         # A store that refuses a link early and closes can look like a broken connection: after two in a row,
-        # try another.
+        # four, eight, try another. Not every time: a store's outage is not to become the service's.
         history.breaks = history.breaks + 1 if retry.cause is Cause.NETWORK else 0
-        if history.breaks % 2 == 0 and history.breaks:
+        if history.breaks > 1 and history.breaks.bit_count() == 1:
             self._parts.distrust(flight.number)
-        delay = max(pause(self._policy, failures, retry.after, self._random), self._budget.reserve(self._now))
+        delay = pause(self._policy, failures, retry.after, self._random)
         self._parts.rest(flight.number, self._now + delay)
         self._tell_retry(flight.number, retry.cause, retry.detail, delay)
 

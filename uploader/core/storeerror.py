@@ -30,9 +30,9 @@ class StoreError:
     @classmethod
     def read(cls, headers: Mapping[str, str], body: bytes) -> StoreError:
         """The document in an answer, if any. Header names are in lower case."""
-        text = body.decode("utf-8", "replace")
+        text = _text(body)
         request_id = _element(text, "RequestId") or _request_id(headers)
-        if "<Error" not in text:
+        if not _ERROR.search(text):
             return cls(request_id=request_id)
         return cls(True, _element(text, "Code"), _element(text, "Message"), request_id)
 
@@ -41,8 +41,21 @@ class StoreError:
         return f"{said} (request id {scrub(self.request_id)})" if self.request_id else said
 
 
+# Every repetition is bounded, or ends at the next `<`: the time is linear, whatever the text.
+_TAG = r"<(?:[\w.-]{1,40}:)?"
+_REST = r"(?:\s[^<>]{0,200})?>\s*(?:<!\[CDATA\[((?:[^\]]|\](?!\]>)){0,2000})|([^<]{0,2000}))"
+_ERROR = re.compile(f"{_TAG}Error")
+
+
+def _text(body: bytes) -> str:
+    """The document without its comments."""
+    encoding = "utf-16" if body.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    first, *others = body.decode(encoding, "replace").split("<!--")
+    return first + "".join(other.partition("-->")[2] for other in others)
+
+
 def _element(text: str, name: str) -> str:
-    found = re.search(rf"<{name}>(?:<!\[CDATA\[([^\]]{{0,2000}})|([^<]{{0,2000}}))", text)
+    found = re.search(f"{_TAG}{name}{_REST}", text)
     if found is None:
         return ""
     plain, quoted = found.group(2), found.group(1)

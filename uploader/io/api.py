@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
 from uploader.core.events import CallRetrying
 from uploader.core.outcomes import Answer, Response
-from uploader.core.retry import Random, parse_http_date, pause
+from uploader.core.retry import Random, is_spent, parse_http_date, pause
 from uploader.errors import AnswerError
 from uploader.io.connections import Connections, Scope
 from uploader.models import CreateRequest, Upload
@@ -101,7 +101,7 @@ class Api:
         upload_id: str | None,
         scope: Scope,
         notify: Notify | None,
-        attempts: int,
+        attempts: int | None,
     ) -> Told:
         def once() -> Told:
             with self._connections.lend() as connection:
@@ -117,7 +117,7 @@ class Api:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_RepeatError),
-            stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_when_event_set(scope.cancelled),
+            stop=lambda state: scope.cancelled.is_set() or self._gives_up(state, attempts),
             wait=self._wait,
             sleep=tenacity.sleep_using_event(scope.cancelled),
             before_sleep=tell,
@@ -128,8 +128,14 @@ class Api:
         except _RepeatError as error:
             raise error.verdict.error from None
 
-    def _attempts(self, *, first: bool) -> int:
-        return self._policy.first_attempts if first else self._policy.attempts
+    def _attempts(self, *, first: bool) -> int | None:
+        return self._policy.first_attempts if first else None
+
+    def _gives_up(self, state: tenacity.RetryCallState, attempts: int | None) -> bool:
+        """Whether a call is not repeated any more; `attempts`: the most, None leaves it to the policy."""
+        if attempts is None:
+            return is_spent(self._policy, state.attempt_number, state.seconds_since_start or 0.0)
+        return state.attempt_number >= attempts
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
