@@ -71,30 +71,6 @@ def there(small: SmallDisk) -> Path:
 # Full
 
 
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_disk_that_fills_up_is_told_of_once_and_costs_no_byte(
-    after: int, picture: Path, service: Service, small: SmallDisk, there: Path
-) -> None:
-    ear = Ear(at_part(after, small.fill))
-    result = send(make_uploader(service, there), picture, ear)
-    assert service.sha256(result.upload_id) == sha256(picture)
-    assert result.bytes_sent == picture.stat().st_size
-    assert len(ear.troubles) == 1, ear.troubles
-    assert puts(service) == [1, 2]
-
-
-def test_with_room_again_the_next_run_knows_no_trouble(
-    picture: Path, service: Service, small: SmallDisk, there: Path
-) -> None:
-    send(make_uploader(service, there), picture, Ear(at_part(1, small.fill)))
-    small.clear()
-    ear = Ear()
-    result = send(make_uploader(service, there), picture, ear)
-    assert service.sha256(result.upload_id) == sha256(picture)
-    assert not ear.troubles
-    assert make_uploader(service, there).uploads() == []
-
-
 def test_what_was_acknowledged_before_the_disk_was_full_is_not_sent_again(
     picture: Path, service: Service, small: SmallDisk, there: Path
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,6 @@ from tests.state.conftest import (
     make_uploader,
     send,
     sha256,
-    stuck_at_part_two,
 )
 from uploader import UploadBusyError, UploadCancelledError, Uploader, UploadTimeoutError
 from uploader.core.events import Event, JournalTrouble, LockAwaited, UploadCreated
@@ -118,26 +116,6 @@ def test_two_commands_started_at_once_upload_once(picture: Path, service: Servic
     codes = {code: pid for pid, (_, code) in ends.items()}
     assert set(codes) == {0, 3}, ends
     assert f"process {codes[0]}" in ends[codes[3]][0][1]
-
-
-def test_a_sleeping_run_is_left_alone_and_a_killed_one_taken_over_at_once(
-    picture: Path, state_dir: Path
-) -> None:
-    with serve(faults=["stall:part=2:at=10%"], stage_delay=0.01) as service:
-        with stuck_at_part_two(picture, service) as process:
-            process.send_signal(signal.SIGSTOP)  # asleep is not dead: it may go on any time
-            with pytest.raises(UploadBusyError, match=rf"process {process.pid}\b"):
-                send(make_uploader(service), picture)
-            assert [upload.state for upload in make_uploader(service).uploads()] == ["running"]
-            process.kill()
-        assert [upload.state for upload in make_uploader(service).uploads()] == ["interrupted"]
-        began = time.monotonic()
-        result = send(make_uploader(service), picture)
-        assert time.monotonic() - began < 5
-        assert result.bytes_resumed == PART
-        assert service.sha256(result.upload_id) == sha256(picture)
-        assert count_of(service, "create") == 1
-    assert list((state_dir / "locks").iterdir()) == []
 
 
 def test_the_same_file_in_two_threads_is_refused_and_said_to_be_this_process(

@@ -20,11 +20,10 @@ from tests.state.conftest import (
     send,
     sha256,
 )
-from uploader import InputError, SourceChangedError, StateError
+from uploader import SourceChangedError, StateError
 from uploader.core.events import JournalKept
 from uploader.io.journal import FILE
 from uploader.local import Service
-from uploader.observe.report import USAGE, exit_code
 
 NOBODY = 12345
 
@@ -81,23 +80,6 @@ def known(state_dir: Path) -> Path:
 
 def everything_in(directory: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(directory.rglob("*"))}
-
-
-@pytest.mark.parametrize("how", REFUSED)
-def test_what_is_not_safe_is_refused_and_nothing_is_sent_or_written(
-    how: str, known: Path, icon: Path, service: Service
-) -> None:
-    (UNSAFE | FOREIGN)[how](known)
-    requests, content = len(service.requests), everything_in(known.parent)
-    ear = Ear()
-    with pytest.raises(StateError, match=r"symbolic link|another user") as caught:
-        send(make_uploader(service), icon, ear)
-    assert isinstance(caught.value, InputError)
-    assert caught.value.nothing_sent
-    assert exit_code(caught.value) == USAGE
-    assert "UPLOADER_STATE_DIR" in str(caught.value), "what to do"
-    assert len(service.requests) == requests
-    assert everything_in(known.parent) == content
 
 
 @pytest.mark.parametrize("how", REFUSED)

@@ -127,18 +127,6 @@ def test_it_is_set_aside_as_it_is_and_the_upload_goes_on_and_is_recorded(
     assert set_aside(journal_file) == [content]
 
 
-@pytest.mark.parametrize("spoilt", ["garbage", "a page overwritten", "a newer version"])
-def test_an_upload_comes_to_its_end_on_the_first_try(
-    spoilt: str, journal_file: Path, picture: Path, service: Service
-) -> None:
-    SPOILT[spoilt](journal_file)
-    ear = Ear()
-    result = send(make_uploader(service), picture, ear)
-    assert service.sha256(result.upload_id) == sha256(picture)
-    assert len(ear.troubles) == 1
-    assert make_uploader(service).uploads() == []
-
-
 @pytest.mark.parametrize("spoilt", SPOILT)
 def test_whoever_only_looks_is_told_and_loses_nothing(spoilt: str, state_dir: Path, service: Service) -> None:
     record(state_dir)

@@ -26,9 +26,8 @@ from uploader import (
     UploadFailedError,
 )
 from uploader.core.outcomes import Break, Broken
-from uploader.io.connections import BROKEN, ERROR_BODY, Connection, Connections, Scope, classify
+from uploader.io.connections import BROKEN, ERROR_BODY, Connection, Scope, classify
 from uploader.io.transport import anywhere
-from uploader.local import serve
 
 TIMEOUTS = ("connect", "read", "write", "pool")
 FEW = RetryPolicy(attempts=2, first_attempts=2, base=0.0, cap=0.0)
@@ -194,19 +193,6 @@ def test_a_cancel_during_the_tls_handshake_is_prompt() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_forked_child_takes_no_connection_of_its_parents(glb: Path) -> None:
-    connections = Connections(ssl.create_default_context, anywhere)
-    with connections.lend() as first:
-        pass
-    with connections.lend() as again:
-        assert again is first
-    connections._process = -1  # what a child sees
-    with connections.lend() as another:
-        assert another is not first
-    first.close()
-    connections.close()
-
-
 def test_settings_of_the_environment_that_cannot_be_used_are_said_so(
     glb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,18 +210,6 @@ def test_settings_of_the_environment_that_cannot_be_used_are_said_so(
         assert caught.value.nothing_sent
 
 
-def test_no_proxy_sees_what_is_for_this_machine(glb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[bytes] = []
-    with answering(http("", "502 Bad Gateway"), heard=heard) as proxy:
-        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(variable, proxy)
-        with serve() as service:
-            up = Uploader(base_url=service.base_url, api_key="local-key", api_secret="local-secret")
-            with up:
-                up.upload(glb, wait_for=None, progress=False)
-    assert heard == []
-
-
 def test_a_wrong_address_is_told_within_few_attempts(glb: Path) -> None:
     policy = RetryPolicy(attempts=1000, first_attempts=2, base=0.0, cap=0.0)
     heard: list[bytes] = []
@@ -246,16 +220,6 @@ def test_a_wrong_address_is_told_within_few_attempts(glb: Path) -> None:
     ):
         up.upload(glb, progress=False)
     assert len(heard) == 2
-
-
-def test_an_immense_retry_after_of_the_api_is_clamped() -> None:
-    policy = RetryPolicy(attempts=2, base=0.0, cap=0.0, retry_after_cap=0.05)
-    done = http('{"upload": {"id": "up1", "status": "validated"}}')
-    with (
-        answering(http("", "503 Busy", "Retry-After: 1000000000\r\n"), done) as origin,
-        uploader(origin, policy) as up,
-    ):
-        assert up.wait("up1", progress=False).status == "validated"
 
 
 @pytest.mark.parametrize("upload_id", ["", ".", "..", "a/b", "up\udcff", "up?x"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -13,8 +12,6 @@ import pytest
 from tests.transfer.conftest import MiB, Open
 from uploader import (
     InputError,
-    SourceChangedError,
-    SourceError,
     UnreachableError,
     UploadCancelledError,
     Uploader,
@@ -115,76 +112,10 @@ def test_an_api_that_is_not_there_is_said_so(glb: Path) -> None:
         uploader.upload(glb, progress=False)
 
 
-@pytest.mark.parametrize("what", ["truncate", "grow", "rewrite", "replace", "delete"])
-def test_a_file_changed_between_parts_is_never_completed(
-    what: str, glb: Path, tmp_path: Path, opened: Open
-) -> None:
-    path = tmp_path / "f.glb"
-    path.write_bytes(glb.read_bytes())
-    status = path.stat()
-
-    def change(event: Event) -> None:
-        if not isinstance(event, PartStored) or done:
-            return
-        done.append(what)
-        if what == "truncate":
-            os.truncate(path, 6 * MiB)
-        elif what == "grow":
-            with path.open("ab") as file:
-                file.write(b"more")
-        elif what == "rewrite":
-            with path.open("r+b") as file:
-                file.write(b"other")
-            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-        elif what == "replace":
-            (tmp_path / "new").write_bytes(glb.read_bytes())
-            (tmp_path / "new").replace(path)
-        else:
-            path.unlink()
-
-    done: list[str] = []
-    with opened() as (service, uploader):
-        with pytest.raises(SourceChangedError, match=r"f\.glb"):
-            uploader.upload(path, part_size=5 * MiB, concurrency=1, progress=change)
-        assert not [record for record in service.requests if record.target == "complete"]
-
-
-def test_a_file_changed_after_its_last_part_is_never_completed(
-    glb: Path, tmp_path: Path, opened: Open
-) -> None:
-    path = tmp_path / "f.glb"
-    path.write_bytes(glb.read_bytes())
-
-    def touch(event: Event) -> None:
-        if isinstance(event, PartStored):  # the only one, and complete comes after its event
-            os.utime(path, ns=(0, 0))
-
-    with opened() as (service, uploader):
-        with pytest.raises(SourceChangedError):
-            uploader.upload(path, part_size=32 * MiB, progress=touch)
-        assert not [record for record in service.requests if record.target == "complete"]
-
-
 @pytest.fixture
 def offline() -> Uploader:
     """Any call it made would fail: nothing listens there."""
     return Uploader(base_url="http://127.0.0.1:9/v1", api_key="k", api_secret="s")
-
-
-def test_files_that_are_none_are_refused(tmp_path: Path, offline: Uploader) -> None:
-    (tmp_path / "empty.png").touch()
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    for name, said in {
-        "absent.png": "^cannot read .*absent.png: No such file",
-        "": "^[^:]* is a directory: only a regular file can be uploaded$",
-        "empty.png": "is empty",
-        "pipe.png": "a pipe",
-        "loop.png": "loop",
-        "nul\0.png": "null",
-    }.items():
-        with pytest.raises(SourceError, match=said):
-            offline.prepare(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize(
@@ -215,15 +146,6 @@ def test_options_that_cannot_be_meant_are_refused(
     with pytest.raises(InputError, match=said) as caught:
         offline.prepare(glb, **options)  # type: ignore[arg-type]
     assert caught.value.nothing_sent
-
-
-def test_ten_thousand_and_one_parts_are_refused(tmp_path: Path, offline: Uploader) -> None:
-    path = tmp_path / "huge.ckpt"
-    with path.open("wb") as file:
-        file.truncate(10_001 * 5 * MiB)
-    with pytest.raises(InputError, match="use at least 6 MiB"):
-        offline.prepare(path, part_size=5 * MiB)
-    assert offline.prepare(path).plan.count <= 1001
 
 
 def test_an_unknown_argument_is_a_type_error(glb: Path, offline: Uploader) -> None:

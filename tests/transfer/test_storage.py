@@ -90,14 +90,6 @@ def test_a_url_no_request_can_be_made_of_is_final(source: Source) -> None:
     assert result.answer == Broken(Break.UNUSABLE)
 
 
-def test_httpx_logs_no_signature(source: Source, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
-    with answering(http("", headers='ETag: "x"\r\n')) as origin:
-        attempt(source, f"{origin}/p?X-Amz-Signature=deadbeef", Part(1, 0, 10))
-    assert "PUT" in caplog.text
-    assert "deadbeef" not in caplog.text
-
-
 def test_a_change_within_the_part_is_noticed_at_its_end(tmp_path: Path) -> None:
     path = tmp_path / "f.bin"
     path.write_bytes(bytes(512 * 1024))

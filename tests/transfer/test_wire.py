@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from scenario_sdk import Scenario
 
 from tests.transfer.conftest import MiB, Open
@@ -70,16 +69,6 @@ def test_control_calls_are_those_of_the_official_sdk(glb: Path) -> None:
     assert ours == theirs
 
 
-def test_the_store_sees_no_credential_cookie_or_stray_header(glb: Path, opened: Open) -> None:
-    with opened("redirect:part=1", project_id="proj_1") as (service, uploader):
-        uploader.upload(glb, part_size=5 * MiB, progress=False)
-        puts = [record for record in service.requests if record.target == "part"]
-    assert len(puts) == 5
-    for put in puts:
-        assert set(put.headers) == {"accept-encoding", "content-length", "host", "user-agent"}
-        assert "local-secret" not in str(put)
-
-
 def test_the_service_is_named_by_its_project_in_every_call(glb: Path, opened: Open) -> None:
     with opened("expire:part=1", project_id="proj/ä 1") as (service, uploader):
         uploader.upload(glb, progress=False)
@@ -101,13 +90,3 @@ def test_connections_are_kept_from_part_to_part_and_file_to_file(glb: Path, open
         assert len(uploader._storage_connections._idle) <= 2
         assert len(uploader._api_connections._idle) == 1
         assert sum(record.target == "part" for record in service.requests) == 12
-
-
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
-def test_loopback_is_reached_without_the_proxy_when_told_so(
-    variable: str, glb: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with opened() as (_, uploader):
-        assert uploader.upload(glb, progress=False).status in ("validated", "imported")

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +96,8 @@ class Source:
             real = given.resolve(strict=True)
             status = real.stat()
             regular = stat.S_ISREG(status.st_mode)
-            with real.open("rb") if regular else nullcontext():  # opening a pipe would block
-                pass
+            if regular:
+                io.FileIO(real, opener=_opener).close()
             identity = _at_rest(real) if regular else Identity.of(status)
         except (OSError, RuntimeError, ValueError) as error:
             raise SourceError(f"cannot read {given}: {_reason(error)}") from None
@@ -131,7 +131,7 @@ class Source:
             SourceChangedError: as `check`.
         """
         try:
-            file = io.FileIO(self.path)
+            file = io.FileIO(self.path, opener=_opener)
         except OSError:
             self.check()  # it may be gone, or another by now
             raise
@@ -222,6 +222,11 @@ def _sampled(size: int) -> Iterator[int]:
     if size <= count * SAMPLE:
         return iter(range(0, size, SAMPLE))
     return (index * (size - SAMPLE) // (count - 1) for index in range(count))
+
+
+def _opener(path: str, flags: int) -> int:
+    """Opens at once, even if a pipe with nobody at its other end has taken the file's place."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _blocks(file: io.FileIO, offset: int, length: int) -> Iterator[bytes]:
