@@ -361,8 +361,8 @@ class Uploader:
 
 def _storage_policy(base_url: str, hosts: Iterable[str] | None) -> StoragePolicy:
     if hosts is None:
-        told = os.environ.get(STORAGE_HOSTS_VARIABLE, "")
-        hosts = [host for host in told.split(",") if host.strip()] or None
+        told = os.environ.get(STORAGE_HOSTS_VARIABLE)
+        hosts = told.split(",") if told else None
     elif isinstance(hosts, str):
         raise InputError(f"storage_hosts is a list of hosts, not {hosts!r}")
     api = urlsplit(base_url).hostname or ""

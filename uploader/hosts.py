@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
@@ -48,21 +47,25 @@ def is_private(host: str) -> bool:
     address = _address(host)
     if address is None:
         return is_loopback(host)
-    return any(not it.is_global or it.is_multicast for it in (address, *_embedded(address)))
-
-
-# NAT64's well-known prefix (RFC 6052): the last 32 bits are an IPv4 address.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-def _embedded(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """The IPv4 address a gateway would take an IPv6 address to, if any."""
     if isinstance(address, ipaddress.IPv4Address):
-        return
-    if address.sixtofour is not None:
-        yield address.sixtofour
+        return _is_private_v4(address)
     if address in _NAT64:
-        yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return _is_private_v4(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if address.sixtofour is not None and _is_private_v4(address.sixtofour):
+        return True
+    return address not in _PUBLIC_V6 or not address.is_global
+
+
+# NAT64's well-known prefix (RFC 6052): the last 32 bits are the IPv4 address that is meant.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# All of IPv6 that was ever given out (RFC 4291), so no form of an older or a local address is missed.
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
+# A public number that means the machine's own host, in Azure.
+_HOST_OF_AZURE = ipaddress.IPv4Address("168.63.129.16")
+
+
+def _is_private_v4(address: ipaddress.IPv4Address) -> bool:
+    return not address.is_global or address.is_multicast or address == _HOST_OF_AZURE
 
 
 @lru_cache(64)

@@ -373,6 +373,17 @@ def test_a_stop_while_nothing_is_tried_waits_for_the_next_attempt() -> None:
     assert reached == ["arguments were read"]
 
 
+def test_an_outcome_is_told_whole_though_another_file_is_to_come() -> None:
+    stops, reached = Stops(), []
+    with stops.heeded():
+        with stops.armed(), stops.deferred():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("told")
+        with pytest.raises(KeyboardInterrupt), stops.armed():
+            reached.append("tried")
+    assert reached == ["told"]
+
+
 def test_a_second_one_does_not_wait() -> None:
     stops = Stops()
     with stops.heeded():

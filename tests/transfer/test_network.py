@@ -11,15 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 import httpx
 import pytest
 
 from tests.transfer.servers import answering, deaf, http
 from uploader.core.outcomes import Break, Broken, Response
+from uploader.errors import InputError
 from uploader.io.connections import ERROR_BODY, Connection, Scope
 from uploader.io.network import Address, Resolve
-from uploader.io.transport import anywhere
+from uploader.io.transport import anywhere, proxy_for
 
 TIMEOUTS = ("connect", "read", "write", "pool")
 
@@ -245,11 +247,14 @@ def test_a_proxy_that_speaks_tls_is_passed_through(
         context = httpx.create_ssl_context()
         context.check_hostname = False  # the certificate is for 127.0.0.1, to which no proxy is ever asked
         it = Connection(context, lambda host, addresses: [])
-        answer = it.ask(asked("https://store.example"), Scope())
+        request = asked("https://store.example/key")
+        request.extensions["target"] = b"/key?X-Amz-Signature=secret"
+        answer = it.ask(request, Scope())
         it.close()
     assert isinstance(answer, Response)
     assert answer.body == b"through"
     assert heads[0].startswith(b"CONNECT store.example:443 HTTP/1.1\r\n")
+    assert b"secret" not in heads[0]
 
 
 @contextmanager
@@ -283,6 +288,67 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         pass  # one side has left
+
+
+@pytest.mark.parametrize(
+    ("exempt", "direct"),
+    [
+        ("", False),
+        ("*", True),
+        ("store.example", True),
+        (".example", True),
+        ("other.example, EXAMPLE", True),
+        ("store.example:443", True),
+        ("store.example:8443", False),
+        ("tore.example", False),
+    ],
+)
+def test_no_proxy_is_heeded(exempt: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert proxy_for("https", "store.example", None) == (None if direct else "http://proxy.example:3128")
+
+
+def test_all_proxy_is_for_what_has_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://all.example:1")
+    assert proxy_for("https", "store.example", None) == "http://all.example:1"
+    assert proxy_for("http", "127.0.0.1", 80) is None, "no proxy leads to this machine itself"
+
+
+@pytest.mark.parametrize("proxy", ["http://bob:s3cretpw#x@127.0.0.1:1", "socks5://bob:s3cretpw@127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with connection() as it, pytest.raises(InputError, match="HTTPS_PROXY") as caught:
+        it.ask(asked("https://store.example"), Scope())
+    assert "s3cretpw" not in str(caught.value)
+
+
+# What a server says
+
+
+@pytest.mark.parametrize(
+    "location", ["http://a:b/", "https://999.1.1.1/", "mailto:x", "urn:x:y", "x" * 70_000]
+)
+def test_wherever_a_redirect_points_it_is_an_answer(location: str) -> None:
+    with answering(http("", "307 Go", f"Location: {location}\r\n")) as origin, connection() as it:
+        answer = it.ask(asked(origin), Scope())
+    assert isinstance(answer, Response)
+    assert answer.status == 307
+
+
+def test_what_it_gives_back_of_the_request_is_masked_verbatim_and_decoded() -> None:
+    token = "abcdefgh+ijklmnopqrstuvwx.SECRET%2fTAIL"
+    said = f"{token} {token.replace('%2f', '/')} {unquote_plus(token)}"
+    for answer in (
+        http(said, "403 No", f"X-Amz-Request-Id: {token}\r\n"),
+        f"HTTP/1.1 {said}\r\n\r\n".encode(),
+    ):
+        with answering(answer) as origin, connection() as it:
+            request = asked(origin)
+            request.extensions["target"] = f"/key?X-Amz-Signature={token}".encode()
+            assert "SECRET" not in str(it.ask(request, Scope()))
 
 
 def test_nothing_is_left_open() -> None:

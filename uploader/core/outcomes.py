@@ -52,7 +52,7 @@ class Break(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer: header names in lower case, at most 64 KiB of body."""
+    """An HTTP answer: header names in lower case, at most 64 KiB of body where it is an error."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)

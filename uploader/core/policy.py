@@ -35,7 +35,7 @@ class StoragePolicy:
         if self.hosts is not None and not self._names(host):
             return f"leads to {host}, which is none of the storage hosts allowed"
         if not self.permits(host, host):
-            return "points into a private network"
+            return "points into a private network, which is for hosts named in UPLOADER_STORAGE_HOSTS only"
         return ""
 
     def permits(self, host: str, address: str) -> bool:

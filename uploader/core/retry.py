@@ -101,7 +101,7 @@ class RetryBudget:
 
     A retry takes its token when it is made, so that one nobody waits for any more does not weigh on others.
     One that stores its part gives it back: those that fail again are held to the rate, while what an outage
-    left behind is sent as fast as it gets through.
+    left behind is sent as fast as it gets through. Where several threads share one it may be out by a token.
     """
 
     def __init__(self, size: int, per_second: float) -> None:
@@ -115,7 +115,7 @@ class RetryBudget:
         if self._tokens < self._size:
             earned = max(0.0, now - self._filled_at) * self._per_second
             self._tokens = min(self._size, self._tokens + earned)
-        self._filled_at = now
+        self._filled_at = max(self._filled_at, now)
         if self._tokens < 1.0 - _ROUNDING:
             return False
         self._tokens -= 1.0

@@ -118,6 +118,7 @@ class UploadSession(Session):
         self._retries = 0
         self._url_refreshes = 0
         self._completes = 0
+        self._completing_since = 0.0
         self._in_doubt = False  # whether complete was asked for, and not known to have been refused
         self._failures = 0  # in a row, of any part
         self._failing_since = 0.0
@@ -423,7 +424,7 @@ class UploadSession(Session):
 
     def _complete(self) -> None:
         self._enter(Phase.COMPLETING)
-        self._completes = 1
+        self._completes, self._completing_since = 1, self._now
         self._ask(Call.COMPLETE)
 
     def _completed(self, upload: Upload) -> None:
@@ -438,7 +439,8 @@ class UploadSession(Session):
         # A repeat that is refused so was preceded by one that was accepted: what was looked at is older.
         accepted = self._completes > 1 and isinstance(doubt, ApiError) and doubt.status == 409
         lost = isinstance(doubt, UnreachableError)
-        if not (accepted or lost) or self._completes >= self._policy.attempts:
+        spent = is_spent(self._policy, self._completes, self._now - self._completing_since)
+        if not (accepted or lost) or spent:
             raise doubt
         after = doubt.retry_after if isinstance(doubt, UnreachableError) else None
         delay = pause(self._policy, self._completes, after, self._random)

@@ -1,6 +1,6 @@
 """HTTP connections whose blocked calls another thread can end at once.
 
-Each `Connection` is an httpx client limited to one connection and used by one thread at a time, so "the
+Each `Connection` is an httpx transport of one connection, used by one thread at a time, so "the
 socket this call blocks on" is a plain fact: shutting it down ends exactly that call, within a millisecond,
 and no other.
 """
@@ -12,7 +12,7 @@ import ssl
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import httpcore
@@ -110,7 +110,8 @@ class Connection:
     def __init__(self, context: ssl.SSLContext, permit: Permit, resolve: Resolve = resolve) -> None:
         self.pace = Pace()
         self._network = Network(resolve)
-        self._client = httpx.Client(transport=Transport(context, permit, self._network), trust_env=False)
+        # Without httpx's client, which would log what a server says and follow where it points.
+        self._transport = Transport(context, permit, self._network)
 
     def ask(self, request: httpx.Request, scope: Scope, *, body_limit: int = ERROR_BODY) -> Answer:
         """Send `request` and read the answer's body, or say how it broke.
@@ -121,7 +122,7 @@ class Connection:
         Only what is in `request` is sent: no cookie, credential or default header of a client's. Exceptions
         of the request's own body stream pass through.
         """
-        self._network.cancelled, self._network.limit = scope.cancelled, body_limit
+        self._network.check = scope.check
         try:
             with scope.using(self), quiet():
                 return self._ask(request, body_limit)
@@ -130,18 +131,20 @@ class Connection:
         except AddressRefusedError as error:
             return Broken(Break.REFUSED, str(error))
         except BROKEN as error:
-            broken = classify(error)  # it may quote what was received
-            return Broken(broken.kind, mask(broken.detail.encode(), secrets_of(request)).decode())
+            return classify(error, secrets_of(request))
         except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError):
             return Broken(Break.UNUSABLE)  # without its message, which may show the URL
+        except (OSError, RuntimeError) as error:  # no descriptor or no thread is left
+            return Broken(Break.RESET, scrub(str(error)))
 
     def _ask(self, request: httpx.Request, body_limit: int) -> Response:
-        response = self._client.send(request, stream=True)
+        self._network.limit = 0  # of the head there is a bound in any case
+        response = self._transport.handle_request(request)
         try:
-            body = _read(response, body_limit if response.is_success else ERROR_BODY)
+            self._network.limit = body_limit if response.is_success else ERROR_BODY
+            body = _read(response, self._network.limit)
         finally:
             response.close()  # with part of the body unread this also closes the connection
-            self._client.cookies.clear()
         headers = {name.lower(): value for name, value in response.headers.items()}
         if not response.is_success or b"<Error" in body[:200]:
             secrets = secrets_of(request)
@@ -155,7 +158,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self._transport.close()
 
 
 # What httpcore raises when a request breaks.
@@ -195,14 +198,14 @@ def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
     return decode
 
 
-def classify(error: Exception) -> Broken:
-    """How a request broke, from httpcore's exception."""
-    detail = scrub(str(error))
+def classify(error: Exception, secrets: Iterable[bytes] = ()) -> Broken:
+    """How a request broke, from httpcore's exception, which may quote what was received."""
+    detail = scrub(mask(str(error).encode(), secrets).decode())
     if _is_certificate_error(error):
         return Broken(Break.TLS, detail)
     if isinstance(error, httpcore.ProxyError):
-        refused = detail[:3] in ("401", "403", "407")
-        return Broken(Break.PROXY if refused else Break.CONNECT, detail)
+        status = detail[:3]  # the rest may give the proxy's password back
+        return Broken(Break.PROXY if status in ("401", "403", "407") else Break.CONNECT, f"proxy: {status}")
     kinds: list[tuple[type[Exception], Break]] = [
         (httpcore.WriteTimeout, Break.STALL),
         (httpcore.ReadTimeout, Break.SILENCE),

@@ -94,7 +94,10 @@ class Run:
     _sampled_at: float = 0.0
 
     def result(self) -> UploadResult:
-        """Run to the end, in the calling thread. When it returns or raises, no thread or call of it is left.
+        """Run to the end, in the calling thread.
+
+        When it returns or raises, no call of it is left, and no thread but for lookups of names that the
+        system has not answered yet.
 
         Raises:
             UploaderError: the session's.

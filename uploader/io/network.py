@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import math
 import os
 import queue
+import select
 import selectors
 import socket
 import ssl
@@ -71,12 +73,12 @@ class Network(httpcore.NetworkBackend):
 
     Attributes:
         permit: at which of its addresses a host may be connected to.
-        cancelled: ends what is under way when set.
-        limit: bytes of an answer's body that are wanted.
+        check: raises AbortedError once what is under way is to end.
+        limit: bytes that are wanted of an answer, besides its head.
     """
 
     permit: Permit
-    cancelled: threading.Event
+    check: Callable[[], None]
 
     def __init__(self, resolve: Resolve = resolve) -> None:
         self.limit = 0
@@ -104,21 +106,19 @@ class Network(httpcore.NetworkBackend):
             if addresses and not permitted:
                 raise AddressRefusedError(host)
             connected = self._connect([it for it in addresses if it[4][0] in permitted], deadline)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._stream = stream = Stream(self, connected)
-        if self.cancelled.is_set():  # `shut` may have come too early to see it
-            stream.shut()
-        return stream
+            self._stream = Stream(self, connected)
+            try:
+                self.check()  # `shut` may have come too early to see it
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except BaseException:
+                connected.close()
+                raise
+        return self._stream
 
     def shut(self) -> None:
         """End what is blocked on the connection, from any thread."""
         if self._stream is not None:
             self._stream.shut()
-
-    def check(self) -> None:
-        """Raise AbortedError if cancelled."""
-        if self.cancelled.is_set():
-            raise AbortedError
 
     def _look_up(self, host: str, port: int, deadline: float) -> list[Address]:
         """In a thread of its own, because a lookup cannot be ended; one nobody waits for ends by itself."""
@@ -193,7 +193,7 @@ def _begin(address: Address) -> socket.socket:
     code = begun.connect_ex(target)
     if code not in _IN_THE_MAKING:
         begun.close()
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, _reason(code))
     return begun
 
 
@@ -206,9 +206,14 @@ def _made(begun: socket.socket) -> socket.socket:
     code = begun.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         begun.close()
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, _reason(code))
     begun.setblocking(True)
     return begun
+
+
+def _reason(code: int) -> str:
+    """In words; Windows has its own for sockets."""
+    return getattr(socket, "errorTab", {}).get(code) or os.strerror(code)
 
 
 @contextmanager
@@ -309,11 +314,15 @@ class Stream(httpcore.NetworkStream):
 
 def _is_readable(connected: socket.socket) -> bool:
     """Whether there is something to read on an idle connection: its end, most likely."""
-    if connected.fileno() < 0:
-        return True
-    with selectors.DefaultSelector() as selector:
-        selector.register(connected, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    # Neither takes a descriptor, of which none may be left.
+    try:
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(connected, select.POLLIN)
+            return bool(poll.poll(0))
+        return bool(select.select([connected], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True  # it is no connection any more
 
 
 class _Layer:
@@ -337,11 +346,18 @@ class _Layer:
         return self._pump(lambda: self._tls.write(data))
 
     def _pump(self, act: Callable[[], T]) -> T:
+        """One deadline for all that it takes, as CPython has for a single layer."""
+        timeout = self._outer.gettimeout()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             try:
                 return act()
             except ssl.SSLWantReadError:
                 self._flush()
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("timed out") from None
+                self._outer.settimeout(None if math.isinf(left) else left)
                 data = self._outer.recv(16 * 1024)
                 if data:
                     self._incoming.write(data)

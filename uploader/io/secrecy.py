@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote, unquote, unquote_plus
 
 import httpx
 
@@ -47,9 +48,9 @@ def quiet() -> Iterator[None]:
 
 def secrets_of(request: httpx.Request) -> set[bytes]:
     """What a request carries that lets others in, in the forms in which an answer may show it."""
-    found = {
-        value for _, value in parse_qsl(request.extensions.get("target", b"").partition(b"?")[2].decode())
-    }
+    query = request.extensions.get("target", b"").partition(b"?")[2].decode()
+    found = {field.partition("=")[2] for field in query.split("&")}
+    found |= {unquote(value) for value in found} | {unquote_plus(value) for value in found}
     for name in ("authorization", "proxy-authorization"):
         token = request.headers.get(name, "").partition(" ")[2]
         found.add(token)
@@ -61,5 +62,7 @@ def secrets_of(request: httpx.Request) -> set[bytes]:
     forms = set[str]()
     for secret in found:
         if len(secret) >= _SHORTEST:
-            forms |= {secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()}
+            quoted = {quote(secret, safe=""), quote(secret)}
+            quoted |= {re.sub("%..", lambda it: it[0].lower(), form) for form in quoted}
+            forms |= {secret, base64.b64encode(secret.encode()).decode()} | quoted
     return {form.encode() for form in forms}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 import httpcore
 import httpx
 
-from uploader.core.scrub import scrub
 from uploader.errors import InputError
 from uploader.hosts import is_loopback
 from uploader.io.network import Network, Permit
@@ -18,6 +17,12 @@ from uploader.io.network import Network, Permit
 # Longer than any pause between two parts or two polls. A connection the server closed meanwhile is noticed
 # before it is reused.
 KEEP_ALIVE = 60.0
+
+
+_UNUSABLE = (
+    "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used: it is http://host:port or "
+    "https://host:port, with user:password@ percent-encoded before the host"
+)
 
 
 class Transport(httpx.BaseTransport):
@@ -45,7 +50,7 @@ class Transport(httpx.BaseTransport):
             InputError: the environment's proxy cannot be used.
         """
         url = request.url
-        origin = (url.scheme, url.host, url.port)
+        origin = (url.scheme, url.raw_host.decode("ascii"), url.port)
         if origin not in self._proxies:
             self._proxies[origin] = proxy_for(*origin)
         proxy = self._proxies[origin]
@@ -54,11 +59,15 @@ class Transport(httpx.BaseTransport):
             httpcore.Request(
                 method=request.method,
                 url=httpcore.URL(
-                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                    scheme=url.raw_scheme,
+                    host=url.raw_host,
+                    port=url.port,
+                    target=request.extensions.get("target", url.raw_path),
                 ),
                 headers=request.headers.raw,
                 content=request.stream,
-                extensions=request.extensions,
+                # And not the target, which a proxy would be asked for in the clear.
+                extensions={"timeout": request.extensions.get("timeout", {})},
             )
         )
         return httpx.Response(
@@ -98,9 +107,20 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
         return None
     known = getproxies()
     proxy = known.get(scheme) or known.get("all")
-    if not proxy or proxy_bypass(host if port is None else f"{host}:{port}"):
+    if not proxy or _is_exempt(host.lower(), port or 443, known.get("no", "")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(host: str, port: int, exempt: str) -> bool:
+    """Whether NO_PROXY names a host: by its name, with or without the port, a domain it is in, or `*`.
+
+    Not `urllib.request.proxy_bypass`, which on some systems looks names up, for as long as that takes.
+    """
+    names = [name.strip().lower().lstrip(".") for name in exempt.split(",")]
+    return any(
+        name == "*" or name in (host, f"{host}:{port}") or host.endswith(f".{name}") for name in names if name
+    )
 
 
 def anywhere(_host: str, addresses: list[str]) -> list[str]:
@@ -118,18 +138,16 @@ def _make_pool(proxy: str | None, context: ssl.SSLContext, network: Network) -> 
     }
     if proxy is None:
         return httpcore.ConnectionPool(**one)
+    if not proxy.startswith(("http://", "https://")):
+        raise InputError(_UNUSABLE)
     try:
         told = httpx.Proxy(proxy)
-        url, secured = str(told.url), told.url.scheme == "https"
-        if told.url.scheme.startswith("socks"):
-            return httpcore.SOCKSProxy(url, proxy_auth=told.raw_auth, **one)
         return httpcore.HTTPProxy(
-            url,
+            str(told.url),
             proxy_auth=told.raw_auth,
             proxy_headers=told.headers.raw,
-            proxy_ssl_context=context if secured else None,
+            proxy_ssl_context=context if told.url.scheme == "https" else None,
             **one,
         )
-    except (RuntimeError, ValueError, httpx.InvalidURL) as error:
-        said = "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used"
-        raise InputError(f"{said}: {scrub(str(error))}") from None
+    except (RuntimeError, ValueError, httpx.InvalidURL):  # the message may quote the password
+        raise InputError(_UNUSABLE) from None

@@ -75,9 +75,11 @@ class Report:
             with STOPS.armed():
                 yield
         except UploaderError as error:
-            self._failed(error, name)
+            with STOPS.deferred():
+                self._failed(error, name)
         except KeyboardInterrupt as error:
-            self._interrupted(error, name)
+            with STOPS.deferred():
+                self._interrupted(error, name)
 
     @contextmanager
     def listening(self, name: str, size: int | None) -> Iterator[Listener]:
@@ -97,6 +99,10 @@ class Report:
 
     def done(self, result: UploadResult) -> None:
         """One upload is done."""
+        with STOPS.deferred():
+            self._done(result)
+
+    def _done(self, result: UploadResult) -> None:
         self._result = None
         self._outcomes.append(result.model_dump())
         if self._as_json or self._quiet:

@@ -51,6 +51,15 @@ class Stops:
         finally:
             self._armed = before
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A stop that comes in this block waits, though it be part of an armed one."""
+        before, self._armed = self._armed, False
+        try:
+            yield
+        finally:
+            self._armed = before
+
     def _stop(self, number: int, _: object) -> None:
         again = self._waiting is not None
         self._waiting = KeyboardInterrupt if number == signal.SIGINT else Terminated
