@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import ssl
 import threading
 import time
@@ -30,7 +29,7 @@ from uploader.io.connections import Connections
 from uploader.io.engine import Cargo, Run
 from uploader.io.state import state_directory
 from uploader.job import Job, job_for, job_from
-from uploader.models import PendingUpload, UploadResult
+from uploader.models import PendingUpload, UploadResult, is_upload_id
 from uploader.observe import ProgressOption, listening
 from uploader.options import (
     BASE_URL_VARIABLE,
@@ -289,7 +288,7 @@ class Uploader:
         options = TransferOptions(wait_for=wait_for, timeout=timeout)
         if wait_for is None:
             raise InputError("wait needs wait_for 'validated' or 'imported'")
-        if not re.fullmatch(r"[\w.:-]*\w[\w.:-]*", upload_id, re.ASCII):
+        if not is_upload_id(upload_id):
             raise InputError(f"{upload_id!r} is no upload id")
         session = WaitSession(
             policy=self._retry,

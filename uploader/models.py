@@ -6,6 +6,7 @@ unknown fields are kept, and a status or kind this version does not know is pass
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -113,6 +114,11 @@ class AssetOptions(_Wire):
     collection_ids: tuple[str, ...] | None = None
     hide: bool | None = None
     parent_id: str | None = None
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` can be one: it becomes part of a path, out of which "." and ".." would be taken."""
+    return len(text) <= 200 and re.fullmatch(r"[\w.:-]*\w[\w.:-]*", text, re.ASCII) is not None
 
 
 class UploadPart(_Wire):

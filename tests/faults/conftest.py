@@ -86,7 +86,7 @@ Open = Callable[..., AbstractContextManager[Rig]]
 def rig(request: pytest.FixtureRequest, outcomes: tuple[str, ...]) -> Open:
     """Opens a service, a peer in front of it that does as told, and an uploader that knows only the peer.
 
-    `rig({2: [reply(response(503))]}, tls=True)` tells the peer what to do with the first, second, … attempt at
+    `rig({2: [reply(response(503))]}, tls=True)` tells the peer what to do to the first, second, … attempt at
     part 2. "create", "get" and "complete" are told alike, "put" is any part; untold, it passes on.
     """
 

@@ -112,9 +112,21 @@ def test_a_repeated_complete_that_is_refused_is_no_failure_if_the_service_goes_o
     assert world.session.result is not None
 
 
-def test_a_complete_refused_while_the_upload_stays_pending_is_final() -> None:
+@pytest.mark.parametrize("status", [400, 409, 501])
+def test_a_complete_refused_while_the_upload_stays_pending_is_final(status: int) -> None:
     world = sent()
-    world.fail_call(ApiError("part 2 is missing", status=400))
+    world.fail_call(ApiError("part 2 is missing", status=status))
+    world.end_call()
+    assert "part 2 is missing" in str(world.session.error)
+
+
+@pytest.mark.parametrize("status", [400, 501])
+def test_so_is_a_repeated_one_refused_but_for_a_conflict(status: int) -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.sleep()
+    world.fail_call(ApiError("part 2 is missing", status=status))
     world.end_call()
     assert "part 2 is missing" in str(world.session.error)
 
@@ -460,6 +472,18 @@ def test_a_complete_asked_for_again_is_of_unknown_fate_again() -> None:
     world.session.cancel(world.now)
     assert world.session.error is not None
     assert world.session.error.resumable
+
+
+def test_a_repeated_complete_refused_as_a_conflict_can_be_waited_on() -> None:
+    world = sent()
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.sleep()
+    world.fail_call(ApiError("not pending", status=409))
+    world.end_call()
+    world.session.cancel(world.now)
+    assert world.session.error is not None
+    assert world.session.error.resumable, "the first was accepted: what was looked at is older"
 
 
 def test_a_complete_that_will_be_asked_for_again_has_not_happened_yet() -> None:

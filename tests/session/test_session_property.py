@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.session.world import Chaos, World, make_session
-from uploader.core.events import AbortPuts, Finished, Phase, Tick
+from tests.session.world import Chaos, MiB, World, make_session
+from uploader.core.events import (
+    AbortPuts,
+    Finished,
+    PartStored,
+    Phase,
+    PhaseChanged,
+    StatusSeen,
+    Tick,
+    UploadCreated,
+)
 from uploader.errors import UploaderError, UploadFailedError, UploadTimeoutError
+from uploader.models import UploadResult
 from uploader.options import RetryPolicy
 
 DONE = {"validated", "imported", "complete"}
@@ -65,10 +75,44 @@ def test_it_ends_in_all_parts_stored_or_a_typed_error(
 def test_without_trouble_every_part_is_sent_once_in_order(parts: int) -> None:
     world = World(make_session(parts, 3))
     world.start()
+    world.now += 7.0
     world.finish()
     assert world.put_numbers == list(range(1, parts + 1))
+    assert world.session.result == UploadResult(
+        upload_id="up0",
+        status="validated",
+        entity_id=None,
+        file_name="f.glb",
+        file_size=parts * 5 * MiB,
+        parts=parts,
+        bytes_sent=parts * 5 * MiB,
+        bytes_resumed=0,
+        retries=0,
+        url_refreshes=0,
+        recreated=False,
+        elapsed_seconds=world.now - 1000.0,
+    )
+
+
+def test_observers_hear_the_whole_story_in_order() -> None:
+    world = World(make_session(2, 1))
+    world.start()
+    world.finish()
+    first, second = world.session.plan
     assert world.session.result is not None
-    assert (world.session.result.retries, world.session.result.url_refreshes) == (0, 0)
+    assert world.told == [
+        PhaseChanged(Phase.CREATING),
+        UploadCreated("up0", 10 * MiB, 2, 5 * MiB),
+        PhaseChanged(Phase.SENDING),
+        PartStored(first, "an-etag", None, 0.1),
+        PartStored(second, "an-etag", None, 0.1),
+        PhaseChanged(Phase.COMPLETING),
+        PhaseChanged(Phase.VALIDATING),
+        StatusSeen("validating"),
+        StatusSeen("validated"),
+        PhaseChanged(Phase.DONE),
+        Finished(world.session.result),
+    ]
 
 
 def test_a_finished_session_says_nothing_more() -> None:

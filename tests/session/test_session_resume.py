@@ -25,7 +25,9 @@ from uploader.core.events import (
     UploadCreated,
     UploadResumed,
 )
-from uploader.core.session import Resumed
+from uploader.core.plan import Plan
+from uploader.core.retry import RetryBudget
+from uploader.core.session import Resumed, UploadSession
 from uploader.errors import (
     AnswerError,
     ApiError,
@@ -105,6 +107,23 @@ def test_what_was_there_and_what_was_sent_are_counted_apart() -> None:
     assert result is not None
     assert (result.bytes_resumed, result.bytes_sent) == (10 * MiB, 10 * MiB)
     assert (result.file_size, result.parts, result.retries) == (20 * MiB, 4, 0)
+
+
+@pytest.mark.parametrize(("stored", "there"), [({1, 2}, 10 * MiB), ({1, 3}, 6 * MiB), ({1, 2, 3}, 11 * MiB)])
+def test_the_last_part_counts_as_what_it_has(stored: set[int], there: int) -> None:
+    session = UploadSession(
+        Plan(11 * MiB, 5 * MiB),
+        file_name="f.glb",
+        concurrency=2,
+        policy=RetryPolicy(),
+        budget=RetryBudget(64, 1.0),
+        random=lambda: 0.5,
+        resumed=Resumed("up0", frozenset(stored)),
+    )
+    session.start(0.0)
+    pending = Upload.model_validate({"id": "up0", "status": "pending", "parts": links(1, 2, 3)})
+    told = session.handle(CallDone(Call.GET, pending, 5e8), 1.0)
+    assert told[0] == UploadResumed("up0", 11 * MiB, 3, 5 * MiB, len(stored), there)
 
 
 def test_bytes_sent_again_count_as_sent_and_not_as_resumed() -> None:
@@ -327,6 +346,7 @@ def test_without_a_link_for_every_missing_part_it_is_started_over(offered: list[
     world = resuming((1, 3), parts=4)
     answer(world, parts=None if offered is None else links(*offered))
     assert "no links" in started_over(world)[0].reason
+    assert not any(isinstance(event, UploadResumed) for event in world.told)
     assert not world.puts, "not a byte goes to an upload that cannot be done"
     world.finish()
     assert world.session.result is not None

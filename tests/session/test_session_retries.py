@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.session.world import MiB, World, error, make_session
-from uploader.core.events import PartRetrying, PhaseChanged
+from uploader.core.events import PartRetrying, PhaseChanged, Tick
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.errors import PartError, SourceChangedError, SourceError
 from uploader.options import RetryPolicy
@@ -215,6 +215,58 @@ def test_failures_with_a_success_between_them_are_no_outage() -> None:
     while world.puts:
         world.end_put(error("InternalError", 500))
     assert world.put_numbers == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def pass_time(world: World, seconds: float) -> None:
+    world.now += seconds
+    world.tell(Tick())
+
+
+def fail_all(world: World) -> None:
+    while world.puts:
+        world.end_put(error("InternalError", 500))
+
+
+def test_in_a_long_outage_one_part_at_a_time_tells_when_it_is_over() -> None:
+    world = started(parts=20, concurrency=4)
+    fail_all(world)
+    assert world.put_numbers == [1, 2, 3, 4, 5, 6, 7]
+    pass_time(world, 1000.0)
+    assert len(world.puts) == 4, "seven failed"
+    world.end_put(error("InternalError", 500))
+    assert len(world.puts) == 3, "the eighth was one too many"
+    fail_all(world)
+    pass_time(world, 1000.0)
+    assert len(world.puts) == 1
+    world.end_put()
+    assert len(world.puts) == 4, "and all goes on"
+
+
+def test_in_an_outage_no_part_is_given_up_before_the_backoffs_could_have_taken_as_long() -> None:
+    world = started(parts=20, concurrency=4, policy=RetryPolicy(attempts=2, base=10.0))
+    began = world.now
+    fail_all(world)
+    while not world.session.finished:
+        assert world.now < began + 20.0
+        world.sleep()
+        fail_all(world)
+    assert isinstance(world.session.error, PartError)
+    assert began + 10.0 <= world.now
+    assert len(world.put_numbers) > 7 + 1
+
+
+def test_what_failed_in_an_outage_is_not_counted_against_a_part_that_fails_once_more_after_it() -> None:
+    world = started(parts=20, concurrency=4, policy=RetryPolicy(attempts=2, base=10.0))
+    fail_all(world)
+    pass_time(world, 6.0)
+    assert len(world.puts) == 4
+    world.end_put()
+    world.end_put(error("InternalError", 500))
+    assert world.session.error is None, "its second failure, but the outage ended just now"
+    pass_time(world, 100.0)
+    assert len(world.puts) == 4
+    fail_all(world)
+    assert isinstance(world.session.error, PartError)
 
 
 def test_after_an_outage_all_goes_on() -> None:

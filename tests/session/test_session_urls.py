@@ -6,9 +6,11 @@ import pytest
 
 from tests.session.world import ETAG, EXPIRED, World, error, make_session
 from uploader.core.calls import Call
-from uploader.core.events import AbortPuts, PartStored, Recreating, UrlsRefreshed
-from uploader.core.outcomes import Break, Broken, Response
-from uploader.errors import AnswerError, NotFoundError, PartError
+from uploader.core.events import AbortPuts, Ask, CallDone, PartRetrying, PartStored, Recreating, UrlsRefreshed
+from uploader.core.outcomes import Break, Broken, Cause, Response
+from uploader.errors import AnswerError, NotFoundError, PartError, UploadFailedError
+from uploader.models import Upload
+from uploader.options import RetryPolicy
 
 # The service's clock stands at 1985-11-05T00:53:20Z in World.end_call, far from any of this side's.
 
@@ -85,6 +87,22 @@ def test_a_url_that_ran_out_while_parts_waited_is_no_strike() -> None:
     assert world.session.result.url_refreshes == 5
 
 
+@pytest.mark.parametrize(
+    ("refusal", "age", "final"),
+    [(EXPIRED, 30.0, True), (EXPIRED, 30.5, False), (error("SignatureDoesNotMatch", 403), 3600.0, True)],
+)
+def test_an_expiry_is_no_strike_where_the_url_is_older_than_half_a_minute(
+    refusal: Response, age: float, final: bool
+) -> None:
+    world = started(parts=2, concurrency=1)
+    world.now += age
+    world.end_put(number=1)
+    world.end_put(refusal, number=2)
+    world.end_call()
+    world.end_put(refusal, number=2)
+    assert isinstance(world.session.error, PartError) == final
+
+
 def test_a_url_about_to_lapse_by_the_services_clock_is_renewed_before_it_is_used() -> None:
     world = started(expires="1985-11-05T00:54:20Z")  # in a minute
     world.now += 55
@@ -103,6 +121,7 @@ def test_a_lapsing_url_that_is_not_renewed_is_used_until_the_store_refuses_it() 
     world.finish()
     assert world.session.result is not None
     assert world.asked.count(Call.GET) - 1 == 1, "asked once, not for every part"
+    assert world.session.result.url_refreshes == 0, "what came was no fresh one"
     assert not world.session.result.recreated
 
 
@@ -114,12 +133,28 @@ def test_without_fresh_urls_the_upload_is_started_over_once_and_says_so() -> Non
     assert any(isinstance(event, Recreating) for event in world.told)
     assert world.aborted
     world.end_put(number=3)  # what was under way ends first
-    assert world.calls[0].call is Call.CREATE
+    assert world.calls == [Ask(Call.CREATE, None, first=False)]
     world.finish()
     assert world.session.result is not None
     assert world.session.result.recreated
     assert world.session.result.upload_id == "up1"
     assert world.put_numbers == [1, 2, 3, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("offered", [None, [], [3, 4]])
+def test_an_answer_without_a_link_for_the_part_that_needs_one_is_no_refresh(
+    offered: list[int] | None,
+) -> None:
+    world = started(parts=4, concurrency=1)
+    world.end_put(EXPIRED, number=1)
+    links = offered and [{"number": n, "url": f"https://s.example/up0/{n}?X-Sig=2"} for n in offered]
+    world.calls.clear()
+    told = Upload.model_validate({"id": "up0", "status": "pending", "parts": links})
+    world.tell(CallDone(Call.GET, told, 5e8))
+    assert any(isinstance(event, Recreating) for event in world.told)
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.upload_id == "up1"
 
 
 def test_what_the_old_upload_stored_meanwhile_does_not_count() -> None:
@@ -132,6 +167,17 @@ def test_what_the_old_upload_stored_meanwhile_does_not_count() -> None:
     assert [event for event in world.told if isinstance(event, PartStored)] == before
     world.finish()
     assert world.current.parts == {1, 2, 3}
+
+
+def test_failures_of_the_old_upload_are_no_outage_of_the_new_one() -> None:
+    world = started(parts=10, concurrency=1, resign=False)
+    world.end_put(error("InternalError", 500))
+    world.end_put(EXPIRED)
+    world.end_call()
+    world.end_call()
+    while world.puts:
+        world.end_put(error("InternalError", 500))
+    assert world.put_numbers == [1, 2, *[1, 2, 3, 4]]
 
 
 def test_starting_over_a_second_time_is_refused() -> None:
@@ -161,6 +207,56 @@ def test_two_broken_connections_in_a_row_ask_for_a_url_and_go_on_without_one() -
     world.finish()
     assert world.session.result is not None
     assert not world.session.result.recreated
+
+
+@pytest.mark.parametrize(
+    ("faults", "looks"),
+    [
+        ("n", 0),
+        ("nn", 1),
+        ("nnn", 1),
+        ("nnnn", 2),
+        ("n" * 7, 2),
+        ("n" * 8, 3),
+        ("nsn", 0),
+        ("nsnn", 1),
+        ("sn", 0),
+    ],
+)
+def test_two_four_or_eight_broken_connections_in_a_row_ask_for_a_url(faults: str, looks: int) -> None:
+    world = World(make_session(1, policy=RetryPolicy(attempts=20)))
+    world.start()
+    world.end_call()
+    for fault in faults:
+        world.end_put(Broken(Break.RESET) if fault == "n" else error("InternalError", 500))
+        world.sleep()
+        if world.calls:
+            world.end_call()
+    assert world.asked.count(Call.GET) == looks
+
+
+def test_observers_hear_of_a_refused_url_as_of_a_retry_at_once() -> None:
+    world = started(parts=1)
+    world.end_put(EXPIRED)
+    (event,) = [event for event in world.told if isinstance(event, PartRetrying)]
+    assert (event.part.number, event.cause, event.delay) == (1, Cause.EXPIRED, 0.0)
+    assert "expired" in event.detail
+
+
+def test_an_upload_that_failed_while_parts_are_sent_is_an_error() -> None:
+    world = started(parts=2)
+    world.end_put(EXPIRED)
+    world.current.status = "failed"
+    world.end_call()
+    assert isinstance(world.session.error, UploadFailedError)
+
+
+def test_nothing_more_is_sent_to_an_upload_the_store_forgot() -> None:
+    world = started(parts=4, concurrency=2)
+    world.end_put(error("NoSuchUpload", 404), number=1)
+    world.end_put(number=2)
+    assert not world.puts
+    assert world.asked == [Call.CREATE, Call.GET]
 
 
 def test_an_upload_the_store_forgot_is_started_over_if_the_service_still_waits() -> None:
@@ -240,6 +336,7 @@ def test_a_later_expiry_of_the_same_url_is_a_renewal() -> None:
     world.finish()
     assert world.session.result is not None
     assert world.asked[: world.asked.index(Call.COMPLETE)].count(Call.GET) == 1
+    assert world.session.result.url_refreshes == 1
 
 
 def test_a_later_expiry_does_not_mend_a_refused_url() -> None:

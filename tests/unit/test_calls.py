@@ -42,6 +42,24 @@ def test_2xx_is_accepted(status: int) -> None:
     assert judge(status, b'{"upload": {}}') == Accepted(b'{"upload": {}}')
 
 
+def test_every_status_means_one_thing() -> None:
+    meant: dict[type, set[int]] = {}
+    for status in range(100, 600):
+        verdict = judge(status)
+        kind = type(verdict.error) if isinstance(verdict, Refused) else type(verdict)
+        meant.setdefault(kind, set()).add(status)
+    accepted, again = set(range(200, 300)), {408, 425, 429, *range(500, 600)} - {501}
+    redirects, rest = set(range(300, 400)), {401, 403, 404}
+    assert meant == {
+        Accepted: accepted,
+        Again: again,
+        AnswerError: redirects,
+        AuthError: {401, 403},
+        NotFoundError: {404},
+        ApiError: set(range(100, 600)) - accepted - again - redirects - rest,
+    }
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
 @pytest.mark.parametrize("call", list(Call))
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"message": "busy"}', b"\xff" * 65_536])
@@ -67,27 +85,41 @@ def test_retry_after_is_heard(wish: str, after: float | None) -> None:
 @pytest.mark.parametrize("kind", [Break.CONNECT, Break.RESET, Break.STALL, Break.SILENCE])
 @pytest.mark.parametrize("detail", ["", "reset by peer"])
 def test_a_broken_connection_may_be_repeated(kind: Break, detail: str) -> None:
-    verdict = judge_call(Call.CREATE, Broken(kind, detail), VARIABLES)
+    verdict = judge_call(Call.GET, Broken(kind, detail), VARIABLES, "up_1")
     assert isinstance(verdict, Again)
     assert isinstance(verdict.error, UnreachableError)
+    assert verdict.error.upload_id == "up_1"
     assert kind.value in str(verdict.error)
     assert str(verdict.error).endswith(detail or kind.value)
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Break.TLS, "SSL_CERT_FILE"), (Break.PROXY, "HTTPS_PROXY")])
-def test_tls_and_proxy_refusals_are_final_and_say_what_to_set(kind: Break, said: str) -> None:
-    verdict = judge_call(Call.CREATE, Broken(kind, "why"), VARIABLES)
+@pytest.mark.parametrize(
+    ("kind", "error", "said"),
+    [
+        (Break.TLS, UnreachableError, "SSL_CERT_FILE"),
+        (Break.PROXY, UnreachableError, "HTTPS_PROXY"),
+        (Break.UNUSABLE, AnswerError, "SCENARIO_BASE_URL"),
+    ],
+)
+def test_breaks_that_are_final_say_what_to_set(kind: Break, error: type[UploaderError], said: str) -> None:
+    verdict = judge_call(Call.GET, Broken(kind, "why"), VARIABLES, "up_1")
     assert isinstance(verdict, Refused)
+    assert type(verdict.error) is error
     assert said in str(verdict.error)
+    assert verdict.error.upload_id == "up_1"
 
 
-@pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("body", [b"", b'{"error": {"code": "denied", "message": "no"}}'])
-def test_refused_credentials_fail_at_once_and_name_the_variables(status: int, body: bytes) -> None:
+@pytest.mark.parametrize(("status", "hint"), [(401, "were refused"), (403, "may not do this")])
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"", ""), (b'{"error": {"code": "denied", "message": "no"}}', "denied")]
+)
+def test_refused_credentials_fail_at_once_and_name_the_variables(
+    status: int, hint: str, body: bytes, code: str
+) -> None:
     error = refusal(status, body)
     assert isinstance(error, AuthError)
-    assert error.status == status
-    assert VARIABLES in str(error)
+    assert (error.status, error.code) == (status, code)
+    assert f"the credentials in {VARIABLES} {hint}" in str(error)
 
 
 @pytest.mark.parametrize(("body", "kind"), [(b"<html>no</html>", "text/html"), (b"<!DOCTYPE html>", "x/y")])
@@ -99,9 +131,9 @@ def test_a_web_page_is_a_proxys_and_not_the_credentials_fault(body: bytes, kind:
 
 
 def test_404_says_what_to_check() -> None:
-    error = refusal(404, b'{"message": "no such upload"}')
+    error = refusal(404, b'{"code": "gone", "message": "no such upload"}')
     assert isinstance(error, NotFoundError)
-    assert error.status == 404
+    assert (error.status, error.code) == (404, "gone")
     assert "no such upload" in str(error)
     assert "project id" in str(error)
 
@@ -129,6 +161,20 @@ def test_other_refusals_carry_the_servers_message_and_code(status: int, form: st
     assert isinstance(error, ApiError)
     assert (error.status, error.code) == (status, "quota")
     assert "too many files" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "422"),
+        (b"{}", "422"),
+        (b'{"code": "quota"}', "422 (quota)"),
+        (b'{"message": "too many files"}', "422 (too many files)"),
+        (b'{"code": "quota", "message": "too many files"}', "422 (quota: too many files)"),
+    ],
+)
+def test_an_error_says_what_the_answer_says(body: bytes, said: str) -> None:
+    assert str(refusal(422, body)) == f"could not look at the upload: the API answered {said}"
 
 
 @pytest.mark.parametrize(

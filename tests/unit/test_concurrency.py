@@ -49,6 +49,16 @@ def test_it_grows_back_by_about_one_for_each_windowful(limit: int) -> None:
     assert all(before <= after <= before + 2 for before, after in pairwise(grown))
 
 
+def test_a_windowful_of_stored_parts_earns_one_more() -> None:
+    window = Window(16)
+    window.throttled(0.0)
+    sizes = []
+    for _ in range(9):
+        window.stored()
+        sizes.append(window.size)
+    assert sizes == [8] * 8 + [9]
+
+
 @given(st.integers(1, 64), st.lists(st.one_of(st.none(), st.floats(0, 1e6))))
 def test_it_stays_between_one_and_the_limit(limit: int, story: list[float | None]) -> None:
     """Whatever comes (None: a part was stored; else throttled at that moment)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,6 +65,24 @@ def test_wrong_numbers_fail_before_anything_is_sent(numbers: list[int] | None, s
     with pytest.raises(AnswerError, match=said) as caught:
         check_links(answer(numbers), 3, policy=PUBLIC)
     assert caught.value.upload_id == "up_1"
+
+
+@pytest.mark.parametrize(
+    ("counted", "said"), [(None, ""), (3, ""), (2, "counts 2 parts"), (4, "counts 4 parts")]
+)
+def test_a_count_that_is_not_that_of_the_parts_asked_for_is_refused(counted: int | None, said: str) -> None:
+    upload = answer([1, 2, 3]).model_copy(update={"parts_count": counted})
+    if not said:
+        assert list(check_links(upload, 3, policy=PUBLIC)) == [1, 2, 3]
+        return
+    with pytest.raises(AnswerError, match=said):
+        check_links(upload, 3, policy=PUBLIC)
+
+
+def test_parts_that_are_missing_are_told_before_a_wrong_count() -> None:
+    upload = answer([1, 3]).model_copy(update={"parts_count": 2})
+    with pytest.raises(AnswerError, match="part 2 is missing"):
+        check_links(upload, 3, policy=PUBLIC)
 
 
 @pytest.mark.parametrize(("numbers", "offered"), [(None, []), ([], []), ([2], [2]), ([1, 2, 3, 9], [2, 3])])
@@ -166,6 +185,13 @@ def test_a_link_into_the_private_network_is_refused_where_the_api_is_public(host
         check_links(answer([1], f"https://{host}/x?s"), 1, policy=PUBLIC)
 
 
+def test_a_url_has_at_most_16_kib() -> None:
+    url = f"{HOST}/".ljust(16 * 1024, "a")
+    assert check_links(answer([1], url), 1, policy=PUBLIC)[1].url.reveal() == url
+    with pytest.raises(AnswerError, match="cannot be read"):
+        check_links(answer([1], url + "a"), 1, policy=PUBLIC)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -240,6 +266,30 @@ def test_expiry_is_the_stated_one_or_the_urls_own(expires: Any, query: str) -> N
 )
 def test_garbage_says_nothing(expires: Any, query: str) -> None:
     assert expiry(part(f"{HOST}/key?{query}", expires)) is None
+
+
+@pytest.mark.parametrize(
+    ("expires", "seconds"),
+    [
+        (0, None),
+        (0.5, 0.5),
+        (1e11, 1e11),
+        (1e11 + 1, 1e8 + 0.001),
+        (1e14 - 1, 1e11 - 0.001),
+        (1e14, None),
+    ],
+)
+def test_numbers_past_the_year_5000_are_milliseconds(expires: float, seconds: float | None) -> None:
+    assert expiry(part(expires=expires)) == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's time zone cannot be set")
+def test_a_urls_own_date_is_utc_wherever_this_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "UTC-9")
+        time.tzset()
+        assert expiry(part(f"{HOST}/key?X-Amz-Date=20260501T110000Z&X-Amz-Expires=3600")) == NOON
+    time.tzset()
 
 
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))

@@ -86,6 +86,8 @@ EXPIRED = {
         b'<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>AccessDenied</Code>'
         b"<Message>Request has expired</Message></Error>",
     ),
+    "backblaze": (401, xml("UnauthorizedAccess", "Request has expired given timestamp and expiration")),
+    "other words": (403, xml("AccessDenied", "This URL expired")),
     "cut after the code": (400, b"<Error><Code>ExpiredToken</Code><Mess"),
     "cut in the message": (403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Mes"),
 }
@@ -113,6 +115,7 @@ def test_an_expired_link_gets_a_new_url(store: str) -> None:
         (403, "AccessDenied", "<![CDATA[Access Denied]]>", Cause.REJECTED, "link rejected"),
         (401, "Unauthorized", "Unauthorized", Cause.REJECTED, "link rejected"),
         (403, "AccountProblem", "There is one", Cause.REJECTED, "link rejected"),
+        (403, "AccountProblem", "The trial has expired", Cause.REJECTED, "link rejected"),
     ],
 )
 def test_a_refused_link_gets_a_new_url_once(
@@ -140,6 +143,7 @@ def test_a_redirect_is_not_followed_but_gets_a_new_url_once(status: int, body: b
     assert isinstance(verdict, NewUrl)
     assert (verdict.cause, verdict.limit) == (Cause.REDIRECTED, 2)
     assert "redirect" in verdict.detail
+    assert verdict.advice == "link rejected"
 
 
 # Proxies
@@ -161,9 +165,11 @@ def test_a_web_page_without_a_request_id_is_a_proxys(body: bytes, headers: dict[
     denied, gateway, wants_login = (judge(status, body, **headers) for status in (403, 502, 407))
     assert isinstance(denied, Fail)
     assert "blocked by a proxy" in denied.detail
+    assert not denied.final, "another network may do"
     assert isinstance(gateway, Retry)
     assert isinstance(wants_login, Fail)
     assert "proxy" in wants_login.detail
+    assert not wants_login.final
 
 
 def test_a_web_page_with_a_storage_request_id_is_the_stores() -> None:
@@ -259,11 +265,21 @@ def test_a_broken_connection_is_tried_again(kind: Break, detail: str) -> None:
 # Final
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Break.TLS, "SSL_CERT_FILE"), (Break.PROXY, "HTTPS_PROXY")])
-def test_tls_and_proxy_refusals_are_final_and_say_what_to_set(kind: Break, said: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said", "final"),
+    [
+        (Break.TLS, "SSL_CERT_FILE", False),
+        (Break.PROXY, "HTTPS_PROXY", False),
+        (Break.REFUSED, "UPLOADER_STORAGE_HOSTS", False),
+        (Break.UNUSABLE, "no request can be made", True),
+    ],
+)
+def test_breaks_that_are_final_say_what_to_do(kind: Break, said: str, final: bool) -> None:
     verdict = judge_part(Broken(kind, "why"))
     assert isinstance(verdict, Fail)
     assert said in verdict.detail
+    assert "why" in verdict.detail
+    assert verdict.final == final
 
 
 @pytest.mark.parametrize("kind", [Break.CHANGED, Break.UNREADABLE])
@@ -301,6 +317,7 @@ def test_a_400_nobody_understands_gets_a_new_url_once(body: bytes) -> None:
     verdict = judge(400, body)
     assert isinstance(verdict, NewUrl)
     assert (verdict.cause, verdict.limit) == (Cause.REJECTED, 2)
+    assert verdict.advice == "link rejected"
 
 
 @pytest.mark.parametrize("status", [404, 400, 200])
@@ -381,6 +398,68 @@ def test_a_200_without_an_etag_is_never_success(
 @pytest.mark.parametrize("md5", [MD5, None])
 def test_an_error_document_under_a_200_is_an_error(body: bytes, kind: type, md5: str | None) -> None:
     assert isinstance(judge(200, body, md5, etag=f'"{MD5}"'), kind)
+
+
+# Every code and every status
+
+CODES: dict[tuple[type, Cause | None], str] = {
+    (NewUrl, Cause.EXPIRED): "ExpiredToken ExpiredRequest TokenRefreshRequired ExpiredPresignedUrlRequest"
+    " InvalidToken InvalidAccessKeyId",
+    (NewUrl, Cause.CLOCK): "RequestTimeTooSkewed",
+    (NewUrl, Cause.REJECTED): "SignatureDoesNotMatch",
+    (Retry, Cause.THROTTLED): "BandwidthLimitExceeded RequestLimitExceeded RequestThrottled ServerBusy"
+    " ServiceUnavailable SlowDown SlowDownRead SlowDownWrite Throttling ThrottlingException TooManyRequests",
+    (Retry, Cause.REREAD): "RequestTimeout IncompleteBody",
+    (Retry, Cause.DIGEST): "BadDigest",
+    (Retry, Cause.SERVER): "InternalError OperationAborted OperationTimedOut",
+    (Gone, None): "NoSuchUpload",
+    (Fail, None): "EntityTooSmall EntityTooLarge InvalidPartNumber MaxMessageLengthExceeded"
+    " MissingContentLength NotImplemented",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "cause"),
+    [(code, kind, cause) for (kind, cause), codes in CODES.items() for code in codes.split()],
+)
+@pytest.mark.parametrize("status", [418, 500])
+def test_a_code_means_the_same_under_any_status(
+    status: int, code: str, kind: type, cause: Cause | None
+) -> None:
+    verdict = judge(status, xml(code))
+    assert isinstance(verdict, kind)
+    assert getattr(verdict, "cause", None) == cause
+    assert getattr(verdict, "slow_down", False) == (cause is Cause.THROTTLED)
+    assert "limit of the store" in told(verdict) or kind is not Fail
+
+
+def test_every_status_without_a_document_means_one_thing() -> None:
+    meant: dict[tuple[str, str], set[int]] = {}
+    for status in range(100, 600):
+        verdict = judge(status, b"", MD5, etag=MD5)
+        what = getattr(verdict, "cause", "limit" if "limit of the store" in told(verdict) else "")
+        meant.setdefault((type(verdict).__name__, what), set()).add(status)
+    done, redirects = set(range(200, 300)), set(range(300, 400))
+    throttled, limits = {429, 503}, {411, 413, 501}
+    transient = {408, 409, 425, 499, *range(500, 600)} - throttled - limits
+    rejected = {400, 401, 403}
+    others = set(range(100, 600)) - done - redirects - throttled - limits - transient - rejected
+    assert meant == {
+        ("Done", ""): done,
+        ("NewUrl", Cause.REDIRECTED): redirects,
+        ("NewUrl", Cause.REJECTED): rejected,
+        ("Retry", Cause.THROTTLED): throttled,
+        ("Retry", Cause.SERVER): transient,
+        ("Fail", "limit"): limits,
+        ("Fail", ""): others,
+    }
+
+
+@pytest.mark.parametrize("status", range(200, 300))
+def test_an_error_document_of_an_unknown_code_may_pass_by_itself_under_any_2xx(status: int) -> None:
+    verdict = judge(status, xml("SomethingNew"), etag=MD5)
+    assert isinstance(verdict, Retry)
+    assert (verdict.cause, verdict.slow_down) == (Cause.SERVER, False)
 
 
 # Hostile bodies

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from uploader.core.links import Link
 from uploader.core.outcomes import Cause
-from uploader.core.parts import PROGRESS, Held, History, Parts
+from uploader.core.parts import History, Parts
 from uploader.models import PresignedUrl
 
 DAY = 86_400.0
+MiB = 1024 * 1024
 
 
 def links(count: int, expires: float | None = None, tag: str = "a") -> dict[int, Link]:
@@ -65,6 +66,17 @@ def test_parts_made_ready_again_go_next_in_order() -> None:
     assert drain(some) == [1, 3, 4, 5]
 
 
+def test_where_no_fresh_part_is_wanted_only_one_that_failed_before_is_taken() -> None:
+    some = parts(3)
+    assert some.next_ready(0.0, fresh=False) is None
+    assert some.next_ready(0.0) == 1
+    some.history(1).failed(0)
+    some.ready_again([1])
+    assert some.next_ready(0.0, fresh=False) == 1
+    assert some.next_ready(0.0, fresh=False) is None
+    assert drain(some) == [2, 3]
+
+
 # Flights, storing, starting over
 
 
@@ -87,11 +99,13 @@ def test_all_are_stored_when_each_is() -> None:
         some.store(number)
     assert not some.all_stored
     assert list(some.missing()) == [2]
+    assert some.left == 1
     some.store(3)
     assert not some.all_stored
     some.store(2)
     assert some.all_stored
     assert list(some.missing()) == []
+    assert some.left == 0
 
 
 def test_starting_over_forgets_what_was_stored_but_not_what_parts_went_through() -> None:
@@ -108,6 +122,24 @@ def test_starting_over_forgets_what_was_stored_but_not_what_parts_went_through()
     assert some.history(2).strikes[Cause.CORRUPT] == 1
 
 
+def test_something_is_under_way_while_a_part_is_in_flight_or_rests() -> None:
+    some = parts(2)
+    assert not some.any_under_way
+    attempt = some.depart(1, 0.0)
+    assert some.any_under_way
+    some.land(attempt)
+    assert not some.any_under_way
+    some.rest(1, until=5.0)
+    assert some.any_under_way
+
+
+def test_storing_tells_whether_the_part_had_failed() -> None:
+    some = parts(3)
+    some.history(1).failed(0)
+    some.history(2).strike(Cause.EXPIRED)
+    assert [some.store(number) for number in (1, 2, 3)] == [True, False, False]
+
+
 def test_history_ends_with_success() -> None:
     some = parts(1)
     some.history(1).failed(0)
@@ -121,7 +153,9 @@ def test_blocked_parts_wait_for_links_and_some_must_have_them() -> None:
     assert not some.must_have_url
     some.block(2, required=True)
     assert some.must_have_url
-    assert some.unblock() == {1: False, 2: True}
+    some.block(3, required=False)
+    assert some.must_have_url, "what one needs is not forgotten for another that does not"
+    assert some.unblock() == {1: False, 2: True, 3: False}
     assert not some.must_have_url
     assert some.unblock() == {}
 
@@ -131,16 +165,16 @@ def test_blocked_parts_wait_for_links_and_some_must_have_them() -> None:
 
 def test_failures_count_up_while_the_part_gets_no_further() -> None:
     history = History()
-    assert [history.failed(sent) for sent in (0, 100, PROGRESS - 1)] == [1, 2, 3]
+    assert [history.failed(sent) for sent in (0, 100, MiB - 1)] == [1, 2, 3]
 
 
 def test_progress_across_attempts_resets_the_count() -> None:
     history = History()
     assert [history.failed(0), history.failed(0)] == [1, 2]
-    assert history.failed(PROGRESS) == 1
-    assert history.failed(PROGRESS) == 2
-    assert history.failed(2 * PROGRESS - 1) == 3
-    assert history.failed(2 * PROGRESS) == 1
+    assert history.failed(MiB) == 1
+    assert history.failed(MiB) == 2
+    assert history.failed(2 * MiB - 1) == 3
+    assert history.failed(2 * MiB) == 1
 
 
 def test_strikes_are_counted_by_cause() -> None:
@@ -152,13 +186,28 @@ def test_strikes_are_counted_by_cause() -> None:
 # URLs
 
 
+@pytest.mark.parametrize(
+    ("url", "expires", "differs"),
+    [
+        ("https://h/1?a", 3600.0, False),
+        ("https://h/1?a", 7200.0, True),
+        ("https://h/1?a", None, True),
+        ("https://h/1?b", 3600.0, True),
+        ("https://h/1?b", 7200.0, True),
+    ],
+)
+def test_a_link_is_another_if_its_url_or_its_end_is(url: str, expires: float | None, differs: bool) -> None:
+    held = parts(1, expires=3600.0).held(1)
+    assert held.differs(Link(PresignedUrl(url), expires)) is differs
+
+
 @pytest.mark.parametrize("skew", [-DAY, 0.0, DAY, 1.7e9])
 def test_expiry_is_measured_by_the_services_clock(skew: float) -> None:
     """faults.md case 40: this machine's clock may be a day off either way."""
     some = parts(1, expires=skew + 3600.0, server_time=skew)
     assert not some.wants_url(1, 100.0)
-    assert not some.wants_url(1, 100.0 + 3600.0 - Held.MARGIN - 1)
-    assert some.wants_url(1, 100.0 + 3600.0 - Held.MARGIN)
+    assert not some.wants_url(1, 100.0 + 3600.0 - 10.1)
+    assert some.wants_url(1, 100.0 + 3600.0 - 10.0)
 
 
 def test_a_short_lived_link_is_used_for_most_of_its_life() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -54,6 +55,11 @@ def test_by_default_parts_grow_instead_of_becoming_more_than_a_thousand(size: in
     assert sum(lengths(plan)) == size
 
 
+def test_a_thousand_parts_are_not_too_many_yet() -> None:
+    assert make_plan(1000 * 16 * MiB) == Plan(1000 * 16 * MiB, 16 * MiB)
+    assert make_plan(1000 * 16 * MiB + 1) == Plan(1000 * 16 * MiB + 1, 17 * MiB)
+
+
 def test_ten_thousand_parts_of_5_mib_are_the_most() -> None:
     assert make_plan(10_000 * 5 * MiB, 5 * MiB).count == 10_000
     with pytest.raises(InputError, match=r"10,001 parts.*10,000.*at least 6 MiB"):
@@ -81,6 +87,10 @@ def test_more_than_5_tb_is_refused_with_the_limit() -> None:
         (GiB, 5 * GiB + 1, "5,368,709,120"),
         (GiB, 0, "part size"),
         (GiB, -1, "part size"),
+        (1, 0, "part size"),
+        (1, -1, "part size"),
+        (2, 1, "5,242,880"),
+        (3 * MiB, 2 * MiB, "5,242,880"),
     ],
 )
 def test_a_part_size_that_breaks_a_limit_is_refused_with_the_limit(
@@ -88,6 +98,12 @@ def test_a_part_size_that_breaks_a_limit_is_refused_with_the_limit(
 ) -> None:
     with pytest.raises(InputError, match=named):
         make_plan(size, part_size)
+
+
+@pytest.mark.parametrize("part_size", [16.0 * MiB, True, "16777216"])
+def test_a_part_size_that_is_no_whole_number_is_refused(part_size: Any) -> None:
+    with pytest.raises(InputError, match="whole number"):
+        make_plan(GiB, part_size)
 
 
 @given(st.integers(5 * MiB, 5 * TB), st.integers(1, 6 * GiB))

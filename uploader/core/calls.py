@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from uploader.core.outcomes import SET_CA, Answer, Break, Broken, Response, is_html, retry_after
@@ -23,7 +23,7 @@ class Call(StrEnum):
 class Accepted:
     """The call went through; `body` is the answer's JSON text."""
 
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

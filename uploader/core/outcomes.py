@@ -55,8 +55,8 @@ class Response:
     """An HTTP answer: header names in lower case, at most 64 KiB of body where it is an error."""
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

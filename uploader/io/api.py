@@ -18,9 +18,11 @@ from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
 from uploader.core.events import CallRetrying
 from uploader.core.outcomes import Answer, Response
 from uploader.core.retry import Random, is_spent, parse_http_date, pause
+from uploader.core.scrub import mask
 from uploader.errors import AnswerError
 from uploader.io.connections import Connections, Scope
-from uploader.models import CreateRequest, Upload
+from uploader.io.secrecy import secrets_of
+from uploader.models import CreateRequest, Upload, is_upload_id
 from uploader.options import Credentials, RetryPolicy, Timeouts
 from uploader.version import __version__
 
@@ -146,11 +148,19 @@ class Api:
         verdict = judge_call(call, answer, self._credentials.variables, upload_id)
         if isinstance(verdict, Accepted) and isinstance(answer, Response):
             stated = parse_http_date(answer.headers.get("date"))
-            return Told(_upload(verdict.body, upload_id), time.time() if stated is None else stated)
+            return Told(self._masked(_upload(verdict, upload_id)), time.time() if stated is None else stated)
         if isinstance(verdict, Again):
             raise _RepeatError(verdict)
         assert isinstance(verdict, Refused)  # noqa: S101 - the union has no fourth member
         raise verdict.error
+
+    def _masked(self, upload: Upload) -> Upload:
+        """Without the credentials in its error message, if it echoes them."""
+        if not upload.error_message:
+            return upload
+        said = upload.error_message.encode("utf-8", "replace")
+        said = mask(said, secrets_of(self._request("GET", "", None)))
+        return upload.model_copy(update={"error_message": said.decode()})
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Request:
         headers = {
@@ -185,23 +195,26 @@ def _path(upload_id: str) -> str:
     return f"/uploads/{quote(upload_id, safe='')}"
 
 
-def _upload(body: bytes, upload_id: str | None) -> Upload:
+def _upload(accepted: Accepted, upload_id: str | None) -> Upload:
     """The upload in an answer.
 
     Raises:
-        AnswerError: there is none; the message names what is wrong, never the values.
+        AnswerError: there is none; the message names what is wrong, never the values. Nor does its traceback:
+            it is raised outside of the handlers, without what pydantic and json were given.
     """
+    upload = None
+    wrong = "the API's answer is no upload: is SCENARIO_BASE_URL the Scenario API's?"
     try:
-        upload = Upload.model_validate(json.loads(body)["upload"])
+        upload = Upload.model_validate(json.loads(accepted.body)["upload"])
     except ValidationError as error:
-        wrong = ", ".join(
-            ".".join(map(str, item["loc"])) + f" ({item['msg']})" for item in error.errors()[:3]
-        )
-        raise AnswerError(f"the API's answer cannot be used: {wrong}", upload_id=upload_id) from None
+        items = [".".join(map(str, it["loc"])) + f" ({it['msg']})" for it in error.errors()[:3]]
+        wrong = f"the API's answer cannot be used: {', '.join(items)}"
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise AnswerError(
-            "the API's answer is no upload: is SCENARIO_BASE_URL the Scenario API's?", upload_id=upload_id
-        ) from None
+        pass
+    if upload is None:
+        raise AnswerError(wrong, upload_id=upload_id)
+    if not is_upload_id(upload.id):
+        raise AnswerError("the API's answer cannot be used: its upload id can be none", upload_id=upload_id)
     if upload_id is not None and upload.id != upload_id:
         raise AnswerError("the API answered about another upload than was asked for", upload_id=upload_id)
     return upload

@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote, unquote, unquote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 import httpx
 
@@ -62,7 +62,7 @@ def secrets_of(request: httpx.Request) -> set[bytes]:
     forms = set[str]()
     for secret in found:
         if len(secret) >= _SHORTEST:
-            quoted = {quote(secret, safe=""), quote(secret)}
+            quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
             quoted |= {re.sub("%..", lambda it: it[0].lower(), form) for form in quoted}
             forms |= {secret, base64.b64encode(secret.encode()).decode()} | quoted
     return {form.encode() for form in forms}
