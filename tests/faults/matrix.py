@@ -1,8 +1,11 @@
-"""The matrix: each case with its outcome, how many tests show it, and how long they took."""
+"""The matrix: each case with its outcome, how many tests show it, and how long they took.
+
+`python -m tests.faults.matrix` writes it into the README.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,3 +78,18 @@ def show(rows: dict[int, Row]) -> None:
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     README.write_text(f"{before}{BEGIN}\n{markdown(rows)}\n{END}{after}", encoding="utf-8")
+
+
+class _Collected:
+    """A plugin that remembers what was collected."""
+
+    items: Sequence[pytest.Item] = ()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.items = session.items
+
+
+if __name__ == "__main__":
+    collected = _Collected()
+    pytest.main(["-qq", "--collect-only", str(Path(__file__).parent)], plugins=[collected])
+    show(rows_of(collected.items))

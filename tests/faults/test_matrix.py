@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.faults.matrix import markdown, rows_of, show, shown
+from tests.faults.matrix import markdown, rows_of, shown
 
 HERE = Path(__file__).parent
 
 
 def test_every_case_is_proved_and_the_readme_tells_of_each(request: pytest.FixtureRequest) -> None:
-    """With UPLOADER_MATRIX=write it writes the README's table anew."""
     here = [item for item in request.session.items if HERE in item.path.parents]
     if {item.path for item in here} != set(HERE.glob("test_*.py")):
         pytest.skip("only some of the cases were collected")
     rows = rows_of(here)
     assert [number for number, row in rows.items() if not row.tests] == []
-    if os.environ.get("UPLOADER_MATRIX") == "write":
-        show(rows)
-    assert shown() == markdown(rows), "UPLOADER_MATRIX=write pytest tests/faults brings it up to date"
+    assert shown() == markdown(rows), "`python -m tests.faults.matrix` brings it up to date"

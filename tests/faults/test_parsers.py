@@ -25,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from uploader.core.calls import Accepted
 from uploader.core.links import Link, check_links, expiry
 from uploader.core.outcomes import Done, PartVerdict, Response, judge_part, retry_after
 from uploader.core.policy import PUBLIC
@@ -480,7 +481,7 @@ def _damage(draw: st.DrawFn, holder: Any, key: Any) -> None:
 def _taken(body: bytes, count: int) -> Upload | None:
     """The upload, if the answer is taken, with its links; None if it is refused in the words for that."""
     try:
-        upload = _upload(body, "up")
+        upload = _upload(Accepted(body), "up")
         links = check_links(upload, count, policy=PUBLIC)
     except AnswerError as error:
         said = str(error)
@@ -515,7 +516,7 @@ def test_an_answer_is_one_to_go_by_or_an_answer_error(made: tuple[int, bytes]) -
 def test_no_bytes_are_an_upload_by_chance(body: bytes) -> None:
     for wrapped in (body, b'{"upload":' + body + b"}", b'{"upload":{"id":"up","status":' + body + b"}}"):
         with suppress(AnswerError):
-            assert _upload(wrapped, "up").id == "up"
+            assert _upload(Accepted(wrapped), "up").id == "up"
 
 
 @fuzz

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,9 +132,10 @@ def make_bench(root: Path, *, slow: bool) -> Bench:
     if not usual.seconds:
         raise SystemExit(f"the tests did not run:\n{(root / 'output').read_text(encoding='utf-8')}")
     # What every run needs is imported once: each run is a fork of this process.
-    for name in (root / "imported").read_text(encoding="utf-8").split():
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    with warnings.catch_warnings(action="ignore"):
+        for name in (root / "imported").read_text(encoding="utf-8").split():
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     return Bench(root, usual)
 
 
@@ -150,13 +152,16 @@ def run_tests(root: Path, arguments: list[str], usual: Run, limit: float) -> Run
             os.killpg(child, signal.SIGKILL)  # and what a test left behind
         shutil.rmtree(root / "temporary", ignore_errors=True)  # sparse files too: never to be copied
     run = Run(hung="" if ended else "all of it")
-    for line in notes.read_text(encoding="utf-8").splitlines():
-        outcome, seconds, nodeid = line.split("\t")
+    told = [line.split("\t") for line in notes.read_text(encoding="utf-8").splitlines()]
+    for outcome, seconds, nodeid in told:
         if outcome == "failed":
             run.failed.append(nodeid)
         elif outcome == "hung":
             run.hung = nodeid
-        run.seconds[nodeid] = run.seconds.get(nodeid, 0.0) + float(seconds)
+        elif outcome != "ended":
+            run.seconds[nodeid] = run.seconds.get(nodeid, 0.0) + float(seconds)
+    if not run.caught and ["ended", "0", "0"] not in told:
+        run.failed.append(f"the tests could not be run: {told[-1:]}")
     return run
 
 
@@ -173,7 +178,8 @@ def _pytest(root: Path, arguments: list[str], witness: _Witness) -> NoReturn:
     for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
         del sys.modules[name]
     fixed = ("-q", "-p", "no:cacheprovider", "--basetemp=temporary", "-W", "ignore::pytest.PytestWarning")
-    pytest.main([*fixed, *arguments], plugins=[witness])
+    code = pytest.main([*fixed, *arguments], plugins=[witness])
+    print("ended", 0, int(code), file=witness.out, sep="\t")
     own = ("uploader", "tests", "conftest", "__")
     imported = [name for name in list(sys.modules) if not name.startswith(own)]
     Path("imported").write_text("\n".join(imported), encoding="utf-8")
