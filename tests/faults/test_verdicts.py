@@ -139,9 +139,9 @@ def test_a_complete_that_was_not_carried_out_is_repeated(
 
 @case(14, "UnreachableError")
 def test_a_complete_that_never_works_ends_and_can_be_gone_on_with(path: Path, rig: Open) -> None:
-    with rig({"complete": [reply(OOPS)] * 9}, retry=FEW) as it:
+    with rig({"complete": [reply(OOPS)] * 999}, retry=FEW) as it:
         it.upload(path)
-        assert it.peer.seen["complete"] == 3
+        assert it.peer.seen["complete"] >= FEW.attempts
         assert completes(it) == []
         assert it.error is not None
         assert it.error.resumable
@@ -164,8 +164,9 @@ def test_a_service_in_trouble_while_it_is_asked_is_outlasted(tls: bool, path: Pa
 def test_a_service_that_never_tells_its_verdict_leaves_an_upload_to_wait_for(
     raw: bytes, path: Path, rig: Open
 ) -> None:
-    with rig({"get": [reply(raw)] * 3}, retry=FEW) as it:
+    with rig({"get": [reply(raw)] * 999}, retry=FEW) as it:
         it.upload(path)
+        it.peer.tell({})
         assert it.error is not None
         assert it.error.resumable
         assert it.error.upload_id
