@@ -194,11 +194,13 @@ def test_a_file_that_is_another_now_is_sent_from_its_start(
     assert arrived(service, said.json["upload_id"]) == sha256(picture)
 
 
-def test_a_file_that_was_only_touched_is_gone_on_with(command: Run, service: Service, picture: Path) -> None:
-    upload_id = interrupt(picture)
+def test_a_file_that_was_only_touched_when_all_of_it_was_sent_is_gone_on_with(
+    command: Run, service: Service, picture: Path
+) -> None:
+    upload_id = interrupt(picture, lambda event: event == PhaseChanged(Phase.COMPLETING))
     picture.touch()
     said = command("upload", picture, *BRIEF)
-    assert (said.json["upload_id"], said.json["bytes_resumed"]) == (upload_id, 5 * MiB)
+    assert (said.json["upload_id"], said.json["bytes_sent"]) == (upload_id, 0)
 
 
 def test_an_upload_the_service_forgot_is_started_over(
@@ -245,7 +247,7 @@ def test_full_verification_reads_what_was_sent_and_goes_on(
 def test_full_verification_finds_what_was_rewritten_under_the_same_times(
     command: Run, service: Service, picture: Path
 ) -> None:
-    upload_id = interrupt(picture)
+    upload_id = interrupt(picture, lambda event: event == PhaseChanged(Phase.COMPLETING))
     times = picture.stat()
     with picture.open("r+b") as file:
         file.seek(3 * MiB)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
-from tests.faults.peer import Behaviour, Exchange
+from tests.faults.peer import Behaviour, Exchange, pass_on
 from tests.faults.rig import MiB, Rig, make_file
 from tests.transfer.test_changes import (
     Change,
@@ -25,17 +25,22 @@ from tests.transfer.test_changes import (
     delete,
     grow,
     interrupt,
+    interrupt_before_complete,
     replace,
     rewrite,
+    rewrite_a_little,
     rewrite_in_secret,
     sha256,
     truncate,
 )
-from uploader import SourceChangedError
+from uploader import RetryPolicy, SourceChangedError
 from uploader.core.events import Event, PartStored, Recreating, SourceChecked
 
 PART, SIZE = 5 * MiB, 16 * MiB
 PARTS = 4
+
+# What failed is not tried again before the test is over.
+LATER = RetryPolicy(base=600, cap=600, poll_first=0.02)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +108,8 @@ def test_a_file_that_changes_while_it_is_sent_is_never_completed(
     change: Change, moment: str, path: Path, rig: Open
 ) -> None:
     with uploading(rig, path, moment, lambda: change(path)) as it:
-        check_never_completed(it, touched=change is rewrite_in_secret)
+        # Of a file that is all there the next run finds out whether it was no more than touched.
+        check_never_completed(it, touched=change is rewrite_in_secret and moment == "after the last part")
 
 
 @case(20, "SourceChangedError")
@@ -166,12 +172,45 @@ def test_to_go_on_with_a_file_rewritten_with_its_time_put_back_is_refused(path: 
 @case(20, EXACT)
 def test_a_file_replaced_by_its_own_copy_between_two_runs_is_gone_on_with(path: Path, rig: Open) -> None:
     with rig() as it:
-        old = interrupt(it.uploader, path)
+        old = interrupt_before_complete(it.uploader, path)
         copy_away_and_back(path)
         it.upload(path)
         assert it.result is not None
-        assert (it.result.upload_id, it.result.bytes_resumed) == (old, 2 * PART)
-        assert it.heard(SourceChecked) == 2
+        assert (it.result.upload_id, it.result.bytes_resumed) == (old, SIZE)
+        assert it.heard(SourceChecked) == PARTS
+
+
+@case(19, EXACT)
+@pytest.mark.parametrize("change", [rewrite_a_little, rewrite_in_secret], ids=lambda it: it.__name__)
+def test_a_part_of_the_file_as_it_was_that_arrives_late_is_never_mixed_in(
+    change: Change, path: Path, rig: Open
+) -> None:
+    """A proxy took all of it, broke the connection, and passes it on when the file as it is now is stored."""
+
+    def take_all_and_leave(exchange: Exchange) -> None:
+        exchange.read()
+        held.append(exchange)
+        taken.set()
+        exchange.reset()
+
+    def pass_on_what_is_held(exchange: Exchange) -> None:
+        for it in held:
+            it.ask_service()
+        pass_on(exchange)
+
+    def listener(event: Event) -> None:
+        if isinstance(event, PartStored):
+            assert taken.wait(20)
+            raise KeyboardInterrupt
+
+    held: list[Exchange] = []
+    taken = threading.Event()
+    with rig({1: [take_all_and_leave], "complete": [pass_on_what_is_held]}, retry=LATER) as it:
+        with pytest.raises(KeyboardInterrupt):
+            it.uploader.upload(path, part_size=PART, progress=listener)
+        change(path)
+        it.upload(path)
+        assert len(held) == 1
 
 
 # Odd sizes, and files that are none

@@ -486,6 +486,34 @@ def test_a_repeated_complete_refused_as_a_conflict_can_be_waited_on() -> None:
     assert world.session.error.resumable, "the first was accepted: what was looked at is older"
 
 
+@pytest.mark.parametrize("wait_for", ["validated", None])
+def test_a_status_nobody_knows_is_no_proof_that_a_complete_was_carried_out(wait_for: str | None) -> None:
+    world = sent(wait_for=wait_for)
+    world.current.status = "brand-new"
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    assert not world.session.finished
+    world.sleep()
+    assert world.calls[0].call is Call.COMPLETE
+    world.fail_call(ApiError("not pending", status=409))
+    world.end_call()
+    if wait_for:
+        world.sleep()
+        world.current.status = "validated"
+        world.end_call()
+    assert world.session.result is not None
+    assert world.asked.count(Call.COMPLETE) == 2
+
+
+def test_a_refused_complete_stays_refused_where_the_status_is_unknown() -> None:
+    world = sent(wait_for=None)
+    world.current.status = "brand-new"
+    world.fail_call(ApiError("not now", status=409))
+    world.end_call()
+    assert isinstance(world.session.error, ApiError)
+    assert world.session.error.status == 409
+
+
 def test_a_complete_that_will_be_asked_for_again_has_not_happened_yet() -> None:
     world = sent()
     world.fail_call(UnreachableError("no answer"))

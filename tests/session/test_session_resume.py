@@ -210,9 +210,8 @@ def test_an_upload_that_was_decided_is_done_at_once(status: str) -> None:
     assert world.asked == [Call.GET]
 
 
-@pytest.mark.parametrize("status", ["validating", "brand-new-status"])
-def test_an_upload_that_was_completed_is_waited_for_and_not_completed_again(status: str) -> None:
-    world = whole(status)
+def test_an_upload_that_was_completed_is_waited_for_and_not_completed_again() -> None:
+    world = whole("validating")
     world.end_call()
     assert world.session.phase is Phase.VALIDATING
     assert not world.calls
@@ -221,7 +220,33 @@ def test_an_upload_that_was_completed_is_waited_for_and_not_completed_again(stat
     world.end_call()
     assert world.session.result is not None
     assert world.asked == [Call.GET, Call.GET]
-    assert [event.status for event in world.told if isinstance(event, StatusSeen)] == [status, "validated"]
+    assert [event.status for event in world.told if isinstance(event, StatusSeen)] == [
+        "validating",
+        "validated",
+    ]
+
+
+@pytest.mark.parametrize("wait_for", ["validated", None])
+def test_a_status_nobody_knows_is_no_proof_that_it_was_completed(wait_for: str | None) -> None:
+    world = whole("brand-new-status", wait_for=wait_for)
+    world.finish()
+    assert world.session.result is not None
+    assert world.asked[:2] == [Call.GET, Call.COMPLETE]
+
+
+@pytest.mark.parametrize("wait_for", ["validated", None])
+def test_a_conflict_where_the_status_is_unknown_means_it_was_completed_before(wait_for: str | None) -> None:
+    world = whole("brand-new-status", wait_for=wait_for)
+    world.end_call()
+    world.fail_call(ApiError("not pending", status=409))
+    world.end_call()
+    if wait_for:
+        assert world.session.phase is Phase.VALIDATING
+        world.sleep()
+        world.current.status = "validated"
+        world.end_call()
+    assert world.session.result is not None
+    assert world.asked.count(Call.COMPLETE) == 1
 
 
 def test_the_entity_is_waited_for_where_it_was_asked_for() -> None:
@@ -245,7 +270,7 @@ def test_an_upload_that_was_rejected_is_an_error_and_not_tried_again() -> None:
     assert world.asked == [Call.GET]
 
 
-@pytest.mark.parametrize("status", ["validating", "validated", "imported", "complete", "brand-new-status"])
+@pytest.mark.parametrize("status", ["validating", "validated", "imported", "complete"])
 def test_without_waiting_it_is_done_when_complete_was_accepted_in_an_earlier_run(status: str) -> None:
     world = whole(status, wait_for=None)
     world.end_call()

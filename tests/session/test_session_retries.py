@@ -161,16 +161,12 @@ def test_what_cannot_be_mended_ends_it_at_once(broken: Answer, kind: type[Except
     assert not any(isinstance(event, PhaseChanged) and event.phase == "completing" for event in world.told)
 
 
-@pytest.mark.parametrize(
-    ("broken", "touched", "advice"),
-    [(Break.CHANGED, False, "start anew when the file is at rest"), (Break.TOUCHED, True, "and go on")],
-)
-def test_a_file_that_was_only_touched_may_be_gone_on_with(broken: Break, touched: bool, advice: str) -> None:
+def test_a_file_that_changed_is_sent_anew_the_next_time() -> None:
     world = started()
-    world.end_put(Broken(broken, "f.glb is not what it was"))
+    world.end_put(Broken(Break.CHANGED, "f.glb was written to"))
     assert isinstance(world.session.error, SourceChangedError)
-    assert world.session.error.touched == touched
-    assert advice in str(world.session.error)
+    assert not world.session.error.resumable
+    assert "start anew when the file is at rest" in str(world.session.error)
 
 
 @pytest.mark.parametrize(

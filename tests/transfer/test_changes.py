@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -16,11 +17,20 @@ import pytest
 
 from tests.transfer.conftest import MiB, Open
 from uploader import SourceChangedError, SourceError, UploadCancelledError, Uploader, UploadResult
-from uploader.core.events import Event, PartStored, Recreating, SourceChecked, UploadCreated, UploadResumed
+from uploader.core.events import (
+    Event,
+    PartStored,
+    Phase,
+    PhaseChanged,
+    Recreating,
+    SourceChecked,
+    UploadCreated,
+    UploadResumed,
+)
 from uploader.io.journal import Journal
 from uploader.local import Service
 
-PART = 5 * MiB
+PART, PARTS = 5 * MiB, 4
 
 # Where a change is not seen by sampling: between two of the blocks that the sampled digest reads.
 IN_PART_1, IN_PART_4 = 1 * MiB, 15 * MiB + 512 * 1024
@@ -135,6 +145,20 @@ def interrupt(uploader: Uploader, path: Path, parts: int = 2, **options: Any) ->
     return str(caught.value.upload_id)
 
 
+def interrupt_before_complete(uploader: Uploader, path: Path, **options: Any) -> str:
+    """A run that ends when every part is stored; the upload's id."""
+
+    def listener(event: Event) -> None:
+        if event == PhaseChanged(Phase.COMPLETING):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        uploader.upload(path, progress=listener, **{"part_size": PART} | options)
+    (left,) = uploader.uploads()
+    assert left.parts_stored == PARTS
+    return left.upload_id
+
+
 def told(kind: type[T], heard: list[Event]) -> list[T]:
     """The events of one kind."""
     return [event for event in heard if isinstance(event, kind)]
@@ -158,14 +182,16 @@ def check_anew(service: Service, result: UploadResult, path: Path, old: str, hea
     assert asked(service, "complete") == 1
 
 
-def check_resumed(service: Service, result: UploadResult, path: Path, old: str, heard: list[Event]) -> None:
-    """The upload was gone on with, and is of the file as it is now."""
+def check_resumed(
+    service: Service, result: UploadResult, path: Path, old: str, heard: list[Event], there: int = 2 * PART
+) -> None:
+    """The upload was gone on with, of which so much was there, and is of the file as it is now."""
     assert not told(Recreating, heard)
     assert not told(UploadCreated, heard)
     (resumed,) = told(UploadResumed, heard)
     assert result.upload_id == old == resumed.upload_id
-    assert result.bytes_resumed == resumed.bytes_stored == 2 * PART
-    assert result.bytes_sent == path.stat().st_size - 2 * PART
+    assert result.bytes_resumed == resumed.bytes_stored == there
+    assert result.bytes_sent == path.stat().st_size - there
     assert service.sha256(old) == sha256(path)
 
 
@@ -189,10 +215,13 @@ def test_a_file_that_changed_while_it_was_sent_is_sent_anew(change: Change, path
         assert uploader.uploads() == []
 
 
-def test_a_file_that_was_touched_while_it_was_sent_is_gone_on_with(path: Path, opened: Open) -> None:
+@pytest.mark.parametrize("parts", [2, PARTS])
+def test_a_file_touched_while_it_was_sent_is_gone_on_with_if_all_of_it_was_sent(
+    parts: int, path: Path, opened: Open
+) -> None:
     def listener(event: Event) -> None:
         stored.append(isinstance(event, PartStored))
-        if sum(stored) == 2 and stored[-1]:
+        if sum(stored) == parts and stored[-1]:
             chmod(path)
 
     stored: list[bool] = []
@@ -200,10 +229,13 @@ def test_a_file_that_was_touched_while_it_was_sent_is_gone_on_with(path: Path, o
     with opened() as (service, uploader):
         with pytest.raises(SourceChangedError) as caught:
             uploader.upload(path, part_size=PART, concurrency=1, progress=listener)
-        assert caught.value.touched
+        assert caught.value.touched == caught.value.resumable == (parts == PARTS)
         result = send(uploader, path, heard)
-        check_resumed(service, result, path, str(caught.value.upload_id), heard)
-        assert told(SourceChecked, heard)[-1] == SourceChecked(2 * PART, 2 * PART)
+        old = str(caught.value.upload_id)
+        if parts == PARTS:
+            check_resumed(service, result, path, old, heard, there=path.stat().st_size)
+        else:
+            check_anew(service, result, path, old, heard)
 
 
 # Between two runs
@@ -211,12 +243,13 @@ def test_a_file_that_was_touched_while_it_was_sent_is_gone_on_with(path: Path, o
 
 @every_rewrite
 @pytest.mark.parametrize("verify_source", ["sampled", "full"])
+@pytest.mark.parametrize("until", [interrupt, interrupt_before_complete])
 def test_a_file_that_changed_between_two_runs_is_sent_anew(
-    change: Change, verify_source: str, path: Path, opened: Open
+    change: Change, verify_source: str, until: Callable[..., str], path: Path, opened: Open
 ) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
-        old = interrupt(uploader, path)
+        old = until(uploader, path)
         change(path)
         result = send(uploader, path, heard, verify_source=verify_source)
         check_anew(service, result, path, old, heard)
@@ -225,7 +258,7 @@ def test_a_file_that_changed_between_two_runs_is_sent_anew(
 
 def test_a_file_that_is_gone_between_two_runs_is_an_input_error(path: Path, opened: Open) -> None:
     with opened() as (service, uploader):
-        old = interrupt(uploader, path)
+        old = interrupt_before_complete(uploader, path)
         content = path.read_bytes()
         delete(path)
         before = asked(service, "create", "get", "complete")
@@ -236,33 +269,59 @@ def test_a_file_that_is_gone_between_two_runs_is_an_input_error(path: Path, open
         assert asked(service, "create", "get", "complete") == before
         path.write_bytes(content)  # it is back: nothing was forgotten
         heard: list[Event] = []
-        check_resumed(service, send(uploader, path, heard), path, old, heard)
+        result = send(uploader, path, heard)
+        check_resumed(service, result, path, old, heard, there=path.stat().st_size)
 
 
 @every_touch
-def test_a_file_that_was_only_touched_between_two_runs_is_gone_on_with(
+def test_a_file_that_was_only_touched_after_all_of_it_was_sent_is_gone_on_with(
     touch: Change, path: Path, opened: Open
 ) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
-        old = interrupt(uploader, path)
+        old = interrupt_before_complete(uploader, path)
         touch(path)
         result = send(uploader, path, heard)
-        check_resumed(service, result, path, old, heard)
+        size = path.stat().st_size
+        check_resumed(service, result, path, old, heard, there=size)
         assert told(SourceChecked, heard) == [
-            SourceChecked(PART, 2 * PART),
-            SourceChecked(2 * PART, 2 * PART),
+            SourceChecked(checked, size) for checked in (PART, 2 * PART, 3 * PART, size)
         ]
+
+
+@every_touch
+def test_a_file_that_was_touched_before_all_of_it_was_sent_is_sent_anew(
+    touch: Change, path: Path, opened: Open
+) -> None:
+    """It may be another, and a part of it as it was may still arrive."""
+    heard: list[Event] = []
+    with opened() as (service, uploader):
+        old = interrupt(uploader, path)
+        touch(path)
+        check_anew(service, send(uploader, path, heard), path, old, heard)
+        assert "may still reach the store" in told(Recreating, heard)[0].reason
+
+
+def test_a_file_under_another_number_alone_is_gone_on_with(path: Path, opened: Open, state_dir: Path) -> None:
+    """Some file systems number their files anew whenever they are mounted."""
+    heard: list[Event] = []
+    with opened() as (service, uploader):
+        old = interrupt(uploader, path)
+        with Journal.open(state_dir, heard.append) as journal:
+            (record,) = journal.all()
+            journal.go_on(record.row, dataclasses.replace(record.identity, inode=1, device=1))
+        check_resumed(service, send(uploader, path, heard), path, old, heard)
+        assert told(SourceChecked, heard)[-1] == SourceChecked(2 * PART, 2 * PART)
 
 
 def test_a_file_that_was_proved_the_same_need_not_be_proved_again(path: Path, opened: Open) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
-        old = interrupt(uploader, path, parts=1)
+        old = interrupt_before_complete(uploader, path)
         chmod(path)
-        assert interrupt(uploader, path, parts=1) == old
+        assert interrupt_before_complete(uploader, path) == old
         result = send(uploader, path, heard)
-        check_resumed(service, result, path, old, heard)
+        check_resumed(service, result, path, old, heard, there=path.stat().st_size)
         assert not told(SourceChecked, heard)
 
 
@@ -282,7 +341,7 @@ def test_what_was_sent_without_checksums_cannot_be_proved_and_is_sent_anew(
 ) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
-        old = interrupt(uploader, path, verify="none")
+        old = interrupt_before_complete(uploader, path, verify="none")
         if not options:
             chmod(path)
         result = send(uploader, path, heard, **options)
@@ -299,40 +358,32 @@ def test_what_was_sent_without_checksums_is_gone_on_with_if_nobody_touched_the_f
         check_resumed(service, send(uploader, path, heard, verify="none"), path, old, heard)
 
 
+@pytest.mark.parametrize("where", [IN_PART_4, -5], ids=["unsampled", "sampled"])
 @pytest.mark.parametrize("in_secret", [False, True])
-def test_a_change_in_what_was_not_sent_yet_is_sent_with_the_rest(
-    in_secret: bool, path: Path, opened: Open
+def test_a_change_in_what_was_not_sent_yet_ends_in_the_new_bytes(
+    in_secret: bool, where: int, path: Path, opened: Open
 ) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
         old = interrupt(uploader, path)
         before = path.stat()
-        write_at(path, IN_PART_4)
+        write_at(path, where % before.st_size)
         if in_secret:
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        check_resumed(service, send(uploader, path, heard), path, old, heard)
-
-
-def test_a_change_in_a_sampled_block_that_was_not_sent_yet_ends_in_the_new_bytes(
-    path: Path, opened: Open
-) -> None:
-    heard: list[Event] = []
-    with opened() as (service, uploader):
-        old = interrupt(uploader, path)
-        write_at(path, path.stat().st_size - 5)
         check_anew(service, send(uploader, path, heard), path, old, heard)
 
 
 def test_a_file_that_is_put_back_as_it_was_is_gone_on_with(path: Path, opened: Open) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
-        old = interrupt(uploader, path)
+        old = interrupt_before_complete(uploader, path)
         content = path.read_bytes()
         rewrite(path)
         with pytest.raises(SourceChangedError):
             uploader.resume(old, progress=False)
         path.write_bytes(content)
-        check_resumed(service, send(uploader, path, heard), path, old, heard)
+        result = send(uploader, path, heard)
+        check_resumed(service, result, path, old, heard, there=path.stat().st_size)
 
 
 def test_a_file_that_changes_while_it_is_checked_is_never_completed(path: Path, opened: Open) -> None:
@@ -341,7 +392,7 @@ def test_a_file_that_changes_while_it_is_checked_is_never_completed(path: Path, 
             write_at(path, IN_PART_1)
 
     with opened() as (service, uploader):
-        interrupt(uploader, path)
+        interrupt_before_complete(uploader, path)
         chmod(path)
         with pytest.raises(SourceChangedError):
             uploader.upload(path, part_size=PART, progress=listener)
@@ -379,11 +430,23 @@ def test_resuming_an_upload_of_a_file_that_was_only_touched_goes_on(
 ) -> None:
     heard: list[Event] = []
     with opened() as (service, uploader):
-        old = interrupt(uploader, path)
+        old = interrupt_before_complete(uploader, path)
         touch(path)
         result = uploader.resume(old, concurrency=1, progress=heard.append)
-        check_resumed(service, result, path, old, heard)
-        assert len(told(SourceChecked, heard)) == 2
+        check_resumed(service, result, path, old, heard, there=path.stat().st_size)
+        assert len(told(SourceChecked, heard)) == PARTS
+
+
+@every_touch
+def test_resuming_an_upload_of_a_file_that_was_touched_before_all_of_it_was_sent_is_refused(
+    touch: Change, path: Path, opened: Open
+) -> None:
+    with opened() as (service, uploader):
+        old = interrupt(uploader, path)
+        touch(path)
+        with pytest.raises(SourceChangedError, match="may still reach the store; to send it as it is now: "):
+            uploader.resume(old, progress=False)
+        assert asked(service, "complete") == 0
 
 
 def test_content_that_changed_under_the_very_same_identity_is_seen_by_its_samples(

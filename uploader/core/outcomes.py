@@ -45,7 +45,6 @@ class Break(StrEnum):
     REFUSED = "the store's name leads into a private network, which the API is not in"
     PROXY = "the proxy refused"
     CHANGED = "the file changed"
-    TOUCHED = "the file was touched"
     UNREADABLE = "the file could not be read"
     UNUSABLE = "no request can be made of the URL"
 
@@ -116,7 +115,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class SourceBad:
-    """The file changed, was touched, or could not be read."""
+    """The file changed, or could not be read."""
 
     kind: Break
     detail: str
@@ -197,7 +196,7 @@ def judge_part(answer: Answer, md5: str | None = None) -> PartVerdict:
 
 def _judge_break(broken: Broken) -> PartVerdict:
     said = f"{broken.kind}: {broken.detail}" if broken.detail else str(broken.kind)
-    if broken.kind in (Break.CHANGED, Break.TOUCHED, Break.UNREADABLE):
+    if broken.kind in (Break.CHANGED, Break.UNREADABLE):
         return SourceBad(broken.kind, broken.detail)
     if broken.kind is Break.TLS:
         return Fail(f"{said}; {SET_CA}", final=False)

@@ -50,7 +50,7 @@ class Held:
             return True
         if self.expires is None or not self.renewable:
             return False
-        margin = min(self.MARGIN, max(0.0, self.expires - self.granted) / 10)
+        margin = min(self.MARGIN, (self.expires - self.granted) / 10)
         return now >= self.expires - margin
 
 

@@ -79,7 +79,7 @@ def parse_http_date(value: str | None) -> float | None:
         return None
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, IndexError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return _epoch(moment)
 

@@ -60,7 +60,8 @@ FRESH = 30.0
 # So many failures without a success between them are an outage, and not one unlucky part.
 STREAK = 4
 
-_DECIDED_ELSEWHERE = frozenset({Status.VALIDATING, Status.VALIDATED, Status.IMPORTED, Status.COMPLETE})
+# What an upload is only after complete was accepted. A status nobody knows is no proof of that.
+_ACCEPTED = frozenset({Status.VALIDATING, Status.VALIDATED, Status.IMPORTED, Status.COMPLETE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class UploadSession(Session):
         self._retries = 0
         self._url_refreshes = 0
         self._completes = 0
+        self._is_repeat = False  # whether complete may have been accepted before it was asked for
         self._completing_since = 0.0
         self._in_doubt = False  # whether complete was asked for, and not known to have been refused
         self._failures = 0  # in a row, of any part
@@ -164,9 +166,7 @@ class UploadSession(Session):
     def _start_over(self, reason: str) -> None:
         """Create the upload anew, once; every part is sent again."""
         if not self._chances:
-            raise AnswerError(
-                f"{reason}, again after the upload was started over once", upload_id=self.upload_id
-            )
+            raise AnswerError(f"{reason}, again after the upload was started over once")
         self._chances -= 1
         self._recreated = self._starting_over = True
         self._tell(Recreating(self.upload_id or "", reason))
@@ -179,12 +179,13 @@ class UploadSession(Session):
         """The first look at the upload of an earlier run."""
         if self._parts.all_stored:
             self._resume()
-            if upload.status != Status.PENDING:
+            self._is_repeat = upload.status != Status.PENDING
+            if _is_past_complete(upload):
                 self._completed(upload)  # the earlier run got as far as that
         elif upload.status == Status.FAILED:
             said = scrub(upload.error_message or "")
             self._leave(f"the service gave it up before every part was sent{': ' * bool(said)}{said}")
-        elif upload.status in _DECIDED_ELSEWHERE:
+        elif upload.status in _ACCEPTED:
             self._leave(f"it is {upload.status}, but not every part is known to have been sent")
         else:
             links = offered_links(upload, self._parts.missing(), policy=self._storage)
@@ -225,8 +226,8 @@ class UploadSession(Session):
             self._completed(done.upload)
         elif self.phase is Phase.SENDING:
             self._looked(done.upload, done.server_time)
-        elif self.phase is Phase.COMPLETING and done.upload.status == Status.PENDING:
-            self._complete_again()
+        elif self.phase is Phase.COMPLETING and not _is_past_complete(done.upload):
+            self._complete_again(done.upload)
         else:
             self._watch(done.upload)
 
@@ -281,7 +282,7 @@ class UploadSession(Session):
             self._complete()
             return
         self._fill()
-        if (self._gone or self._parts.blocked) and self._asked is None:
+        if self._parts.blocked and self._asked is None:
             self._ask(Call.GET)
 
     def _fill(self) -> None:
@@ -387,10 +388,9 @@ class UploadSession(Session):
         """The answer to a GET while sending: fresh links, or news of the upload's end."""
         if upload.status == Status.FAILED:
             self._watch(upload)
-        elif upload.status in _DECIDED_ELSEWHERE:
+        elif upload.status in _ACCEPTED:
             raise UploadConflictError(
-                f"the service says {upload.status} before every part was sent: something else completed it",
-                upload_id=upload.id,
+                f"the service says {upload.status} before every part was sent: something else completed it"
             )
         elif self._gone:
             self._start_over(f"the store no longer knows the upload ({self._gone})")
@@ -433,11 +433,14 @@ class UploadSession(Session):
         else:
             self._watch(upload)
 
-    def _complete_again(self) -> None:
-        """The service was looked at after a complete call of unknown fate, and it is still pending."""
+    def _complete_again(self, upload: Upload) -> None:
+        """A complete call's fate is unknown, and the service's status does not tell either."""
         doubt, self._in_doubt = self._doubt, False
         # A repeat that is refused so was preceded by one that was accepted: what was looked at is older.
-        accepted = self._completes > 1 and isinstance(doubt, ApiError) and doubt.status == 409
+        accepted = self._is_repeat and isinstance(doubt, ApiError) and doubt.status == 409
+        if accepted and upload.status != Status.PENDING:
+            self._watch(upload)
+            return
         lost = isinstance(doubt, UnreachableError)
         spent = is_spent(self._policy, self._completes, self._now - self._completing_since)
         if not (accepted or lost) or spent:
@@ -447,6 +450,7 @@ class UploadSession(Session):
         self._next_ask = (self._now + delay, Call.GET if accepted else Call.COMPLETE)
         self._in_doubt = accepted
         self._completes += 1
+        self._is_repeat = True
 
     # The end
 
@@ -480,19 +484,19 @@ class UploadSession(Session):
 
     def _part_error(self, number: int, said: str, *, final: bool = False) -> PartError:
         said = f"part {number} of {self.plan.count}: {said}"
-        return PartError(said, part=number, upload_id=self.upload_id, final=final)
+        return PartError(said, part=number, final=final)
 
     def _source_error(self, number: int, bad: SourceBad) -> UploaderError:
         if bad.kind is Break.UNREADABLE:
-            return SourceError(f"part {number} could not be read: {bad.detail}", upload_id=self.upload_id)
-        touched = bad.kind is Break.TOUCHED
-        advice = "check what was sent and go on" if touched else "start anew when the file is at rest"
-        error = SourceChangedError(
-            f"{bad.detail}: the upload was not completed; the same again will {advice}",
-            upload_id=self.upload_id,
+            return SourceError(f"part {number} could not be read: {bad.detail}")
+        return SourceChangedError(
+            f"{bad.detail}: the upload was not completed; the same again will start anew when the file is at"
+            " rest"
         )
-        error.touched = touched
-        return error
+
+
+def _is_past_complete(upload: Upload) -> bool:
+    return upload.status in _ACCEPTED or upload.status == Status.FAILED
 
 
 def _may_have_worked(error: UploaderError) -> bool:

@@ -28,7 +28,7 @@ def is_decided(upload: Upload, wait_for: WaitFor | None) -> bool:
         return True
     if upload.status in _ENDS[wait_for]:
         return True
-    return wait_for == "imported" and upload.status == Status.VALIDATED and bool(upload.entity_id)
+    return upload.status == Status.VALIDATED and bool(upload.entity_id)
 
 
 class Poller:

@@ -122,7 +122,7 @@ def put(task: PartTask, connections: Connections, scope: Scope, meter: Meter) ->
         except httpx.InvalidURL:
             answer = Broken(Break.UNUSABLE)
         except SourceChangedError as error:
-            answer = Broken(Break.TOUCHED if error.touched else Break.CHANGED, str(error))
+            answer = Broken(Break.CHANGED, str(error))
         except UnreadableError as error:
             answer = Broken(Break.UNREADABLE, str(error))
     return PartResult(answer, meter.sent, body.md5, time.monotonic() - started)
