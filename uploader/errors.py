@@ -134,9 +134,8 @@ class SourceChangedError(UploaderError):
     """The file changed while it was being uploaded, or since; the upload was not completed.
 
     Attributes:
-        touched: every part had been stored, and neither size nor modification time changed, only what the
-            system notes of permissions, links and times: the content may be the same, and the next run finds
-            out.
+        touched: neither size nor modification time changed, only what the system notes of permissions, links
+            and times: the content may be the same, and if every part was stored the next run finds out.
     """
 
     touched = False

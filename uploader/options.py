@@ -254,8 +254,8 @@ class ResumeOptions(TypedDict, total=False):
             leaves nothing to compare the file with if it was touched before an interrupted upload is resumed.
         verify_source: how sure to make that the file of an interrupted upload is still the same: "sampled"
             (default) compares its size, times and blocks sampled from it, and reads all that was sent only if
-            one of the times differs and every part was sent; "full" always reads all that was sent and
-            compares it by MD5.
+            one of the times differs and every part was sent; "full" reads all that was sent whenever an
+            upload is gone on with, and compares it by MD5.
         wait_lock: whether to wait while another process uploads the same file, instead of UploadBusyError.
         timeout: seconds the whole call may take; default None: sending as long as it goes on, then waiting
             for an hour.

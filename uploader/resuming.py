@@ -170,7 +170,7 @@ def take_up(
     if record is not None:
         try:
             resumed = _resumed(keeper, record, source, digest, options, cancelled)
-        except (_AnewError, SourceChangedError) as error:
+        except _AnewError as error:
             if upload_id is not None:
                 raise _refusal(keeper, record, error) from None
             keeper.listener(Recreating(record.upload_id or "", str(error)))
@@ -196,8 +196,6 @@ def _resumed(
     parts = keeper.ask(lambda it: it.parts(record.row))
     try:
         resumed = _go_on(keeper.listener, record, parts, source, digest, options, cancelled)
-    except SourceChangedError:
-        raise
     except UploaderError as error:
         error.upload_id, error.resumable = record.upload_id, True
         raise
@@ -209,10 +207,14 @@ class _AnewError(Exception):
     """The message says why the upload is not gone on with."""
 
 
-def _refusal(keeper: Keeper, record: Record, error: Exception) -> UploaderError:
+class _ChangedError(_AnewError):
+    """The file is another since, or may be."""
+
+
+def _refusal(keeper: Keeper, record: Record, error: _AnewError) -> UploaderError:
     """What to raise where an upload was to be gone on with and no other."""
     said = str(error)
-    if not isinstance(error, SourceChangedError):
+    if not isinstance(error, _ChangedError):
         return StateError(said, upload_id=record.upload_id)
     keeper.attempt(lambda it: it.mark(record.row, State.CHANGED, said))
     advice = f"to send it as it is now: uploader upload {record.target.path}"
@@ -251,12 +253,12 @@ def _go_on(
     before = replace(record.identity, device=source.identity.device)
     how = before.change(source.identity)
     if record.identity.size != source.size or record.digest != digest:
-        raise _changed(source, record, how or "was rewritten")
+        raise _changed(source, how or "was rewritten")
     # Of what the store acknowledged it can be proved that it is of the file as it is now. Of a part that was
     # sent and not acknowledged it cannot, and some proxy may still hold it, and pass it on after the same
     # part of the file as it is now.
     if how and len(parts) < record.plan.count and not _only_renumbered(before, source.identity):
-        raise _changed(source, record, how, ", and a part that was under way then may still reach the store")
+        raise _changed(source, how, ", and a part that was under way then may still reach the store")
     if how or options.verify_source == "full":
         _prove(listener, source, record, parts, how, options, cancelled)
     return Resumed(record.upload_id, frozenset(parts))
@@ -266,6 +268,7 @@ def _only_renumbered(before: Identity, now: Identity) -> bool:
     """Whether all but the inode is alike: so are files on exFAT or SMB after these were mounted again.
 
     Whatever writes to a file or puts another in its place changes its ctime, where the system keeps one.
+    (Where it makes one of the mtime, that must do.)
     """
     return bool(before.ctime_ns) and replace(before, inode=now.inode) == now
 
@@ -294,17 +297,16 @@ def _prove(
         lack = "there are no checksums of what was sent to compare it with (verify='none')"
         if not how:
             raise _AnewError(f"{source.path.name} cannot be verified in full: {lack}")
-        raise _changed(source, record, how, f", and {lack}")
+        raise _changed(source, how, f", and {lack}")
     total = record.plan.size_of(len(parts), with_last=record.plan.count in parts)
     checked = 0
     for number in sorted(parts):
         part = record.plan.part(number)
         if source.md5(part.offset, part.length, check) != parts[number]:
-            raise _changed(source, record, how or "was rewritten", f": part {number} is another now")
+            raise _changed(source, how or "was rewritten", f": part {number} is another now")
         checked += part.length
         listener(SourceChecked(checked, total))
 
 
-def _changed(source: Source, record: Record, how: str, more: str = "") -> SourceChangedError:
-    said = f"{source.path.name} {how} since its upload was interrupted{more}"
-    return SourceChangedError(said, upload_id=record.upload_id)
+def _changed(source: Source, how: str, more: str = "") -> _ChangedError:
+    return _ChangedError(f"{source.path.name} {how} since its upload was interrupted{more}")

@@ -486,6 +486,17 @@ def test_a_repeated_complete_refused_as_a_conflict_can_be_waited_on() -> None:
     assert world.session.error.resumable, "the first was accepted: what was looked at is older"
 
 
+def test_the_waits_between_repeats_of_complete_grow() -> None:
+    world = sent(policy=RetryPolicy(base=1.0, cap=100.0))
+    waits = []
+    for _ in range(4):
+        world.fail_call(UnreachableError("no answer"))
+        world.end_call()
+        waits.append((world.session.wake or 0.0) - world.now)
+        world.sleep()
+    assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0])
+
+
 @pytest.mark.parametrize("wait_for", ["validated", None])
 def test_a_status_nobody_knows_is_no_proof_that_a_complete_was_carried_out(wait_for: str | None) -> None:
     world = sent(wait_for=wait_for)
@@ -497,12 +508,33 @@ def test_a_status_nobody_knows_is_no_proof_that_a_complete_was_carried_out(wait_
     assert world.calls[0].call is Call.COMPLETE
     world.fail_call(ApiError("not pending", status=409))
     world.end_call()
-    if wait_for:
-        world.sleep()
-        world.current.status = "validated"
-        world.end_call()
+    assert not world.session.finished, "what it is now may be anything"
+    world.sleep()
+    world.current.status = "validated"
+    world.end_call()
     assert world.session.result is not None
     assert world.asked.count(Call.COMPLETE) == 2
+
+
+def test_a_repeat_refused_in_another_way_was_accepted_before_if_the_upload_is_not_pending() -> None:
+    world = sent()
+    world.current.status = "brand-new"
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.sleep()
+    world.fail_call(ApiError("what now?", status=400))
+    world.end_call()
+    assert world.session.phase is Phase.VALIDATING
+
+
+def test_a_complete_after_which_the_status_is_unknown_may_have_been_accepted() -> None:
+    world = sent()
+    world.current.status = "brand-new"
+    world.fail_call(UnreachableError("no answer"))
+    world.end_call()
+    world.session.cancel(world.now)
+    assert world.session.error is not None
+    assert world.session.error.resumable
 
 
 def test_a_refused_complete_stays_refused_where_the_status_is_unknown() -> None:

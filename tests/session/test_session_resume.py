@@ -240,13 +240,38 @@ def test_a_conflict_where_the_status_is_unknown_means_it_was_completed_before(wa
     world.end_call()
     world.fail_call(ApiError("not pending", status=409))
     world.end_call()
-    if wait_for:
-        assert world.session.phase is Phase.VALIDATING
-        world.sleep()
-        world.current.status = "validated"
-        world.end_call()
+    assert not world.session.finished, "what it is now may be anything"
+    assert (world.session.phase is Phase.VALIDATING) == bool(wait_for)
+    world.sleep()
+    world.current.status = "validated"
+    world.end_call()
     assert world.session.result is not None
     assert world.asked.count(Call.COMPLETE) == 1
+
+
+def test_a_conflict_where_the_upload_still_seems_to_be_pending_is_looked_into() -> None:
+    world = whole()
+    world.end_call()
+    world.fail_call(ApiError("not pending", status=409))
+    world.end_call()
+    world.sleep()
+    assert [ask.call for ask in world.calls] == [Call.GET]
+    world.current.status = "validating"
+    world.finish()
+    assert world.session.result is not None
+    assert world.asked.count(Call.COMPLETE) == 1
+
+
+def test_what_was_asked_of_the_old_upload_is_no_repeat_for_the_new_one() -> None:
+    world = whole()
+    world.end_call()
+    world.fail_call(NotFoundError("gone", status=404))
+    world.end_call()
+    while world.puts:
+        world.end_put()
+    world.fail_call(ApiError("not pending", status=409))
+    world.end_call()
+    assert isinstance(world.session.error, ApiError)
 
 
 def test_the_entity_is_waited_for_where_it_was_asked_for() -> None:

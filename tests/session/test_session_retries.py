@@ -166,7 +166,7 @@ def test_a_file_that_changed_is_sent_anew_the_next_time() -> None:
     world.end_put(Broken(Break.CHANGED, "f.glb was written to"))
     assert isinstance(world.session.error, SourceChangedError)
     assert not world.session.error.resumable
-    assert "start anew when the file is at rest" in str(world.session.error)
+    assert "uploading it again starts anew" in str(world.session.error)
 
 
 @pytest.mark.parametrize(

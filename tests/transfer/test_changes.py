@@ -402,6 +402,24 @@ def test_a_file_that_changes_while_it_is_checked_is_never_completed(path: Path, 
         assert service.sha256(result.upload_id) == sha256(path)
 
 
+def test_a_file_that_is_touched_while_it_is_checked_is_checked_by_the_next_run(
+    path: Path, opened: Open
+) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, SourceChecked):
+            chmod(path)
+
+    with opened() as (service, uploader):
+        old = interrupt_before_complete(uploader, path)
+        path.chmod(0o600)
+        with pytest.raises(SourceChangedError, match="touched") as caught:
+            uploader.upload(path, part_size=PART, progress=listener)
+        assert caught.value.resumable
+        heard: list[Event] = []
+        result = send(uploader, path, heard)
+        check_resumed(service, result, path, old, heard, there=path.stat().st_size)
+
+
 # Going on with a given upload
 
 

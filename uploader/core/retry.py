@@ -75,10 +75,8 @@ def parse_retry_after(value: str | None, date: str | None) -> float | None:
 
 def parse_http_date(value: str | None) -> float | None:
     """Epoch seconds of an HTTP date, None where it is absent or unreadable."""
-    if value is None:
-        return None
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value or "")
     except (ValueError, OverflowError):
         return None
     return _epoch(moment)

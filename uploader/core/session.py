@@ -151,7 +151,7 @@ class UploadSession(Session):
             self._ask(Call.GET, first=True)
 
     def _create(self, *, first: bool = False) -> None:
-        self.upload_id = None
+        self.upload_id, self._is_repeat = None, False
         self._enter(Phase.CREATING)
         self._ask(Call.CREATE, first=first)
 
@@ -179,7 +179,7 @@ class UploadSession(Session):
         """The first look at the upload of an earlier run."""
         if self._parts.all_stored:
             self._resume()
-            self._is_repeat = upload.status != Status.PENDING
+            self._is_repeat = True  # most likely: what is pending may be so by an older word
             if _is_past_complete(upload):
                 self._completed(upload)  # the earlier run got as far as that
         elif upload.status == Status.FAILED:
@@ -435,20 +435,24 @@ class UploadSession(Session):
 
     def _complete_again(self, upload: Upload) -> None:
         """A complete call's fate is unknown, and the service's status does not tell either."""
-        doubt, self._in_doubt = self._doubt, False
+        doubt, is_pending = self._doubt, upload.status == Status.PENDING
         # A repeat that is refused so was preceded by one that was accepted: what was looked at is older.
-        accepted = self._is_repeat and isinstance(doubt, ApiError) and doubt.status == 409
-        if accepted and upload.status != Status.PENDING:
+        accepted = self._is_repeat and isinstance(doubt, ApiError) and (doubt.status == 409 or not is_pending)
+        self._in_doubt = accepted or not is_pending
+        if accepted and not is_pending and self._wait_for is not None:
             self._watch(upload)
-            return
-        lost = isinstance(doubt, UnreachableError)
-        spent = is_spent(self._policy, self._completes, self._now - self._completing_since)
-        if not (accepted or lost) or spent:
+        elif accepted:
+            self._wait_out(Call.GET, None)
+        elif isinstance(doubt, UnreachableError):
+            self._wait_out(Call.COMPLETE, doubt.retry_after)
+        else:
             raise doubt
-        after = doubt.retry_after if isinstance(doubt, UnreachableError) else None
-        delay = pause(self._policy, self._completes, after, self._random)
-        self._next_ask = (self._now + delay, Call.GET if accepted else Call.COMPLETE)
-        self._in_doubt = accepted
+
+    def _wait_out(self, call: Call, after: float | None) -> None:
+        """Make another call later, or give up with the doubt."""
+        if is_spent(self._policy, self._completes, self._now - self._completing_since):
+            raise self._doubt
+        self._next_ask = (self._now + pause(self._policy, self._completes, after, self._random), call)
         self._completes += 1
         self._is_repeat = True
 
@@ -490,8 +494,8 @@ class UploadSession(Session):
         if bad.kind is Break.UNREADABLE:
             return SourceError(f"part {number} could not be read: {bad.detail}")
         return SourceChangedError(
-            f"{bad.detail}: the upload was not completed; the same again will start anew when the file is at"
-            " rest"
+            f"{bad.detail}: the upload was not completed; when the file is at rest, uploading it again starts"
+            " anew"
         )
 
 
