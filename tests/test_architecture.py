@@ -105,7 +105,7 @@ def test_only_local_needs_the_local_extra() -> None:
         "uploader",
         "click",
         "filelock",
-        "httpcore",
+        "h11",
         "httpx",
         "platformdirs",
         "pydantic",

@@ -49,7 +49,7 @@ FINAL: dict[str, tuple[type[UploaderError], str]] = {
     "411:part=2": (PartError, "limit of the store"),
     "413:part=2": (PartError, "limit of the store"),
     "501:part=2": (PartError, "limit of the store"),
-    "500:part=2:times=inf": (PartError, "gave up after 6 attempts"),
+    "500:part=2:times=inf": (PartError, "gave up after "),
     "401:on=create": (AuthError, "SCENARIO_SDK_API_KEY and SCENARIO_SDK_API_SECRET"),
     "403:on=create": (AuthError, "403"),
     "402:on=create:message=pay first": (ApiError, "pay first"),

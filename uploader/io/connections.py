@@ -14,14 +14,14 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
-import httpcore
 import httpx
 
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.scrub import mask, scrub
 from uploader.io.network import AbortedError, AddressRefusedError, Network, Permit, Resolve, resolve
-from uploader.io.secrecy import quiet, secrets_of
+from uploader.io.secrecy import secrets_of
 from uploader.io.transport import Transport
 
 # What an error document may take; more is not read.
@@ -65,9 +65,9 @@ class Scope:
                 self._open.discard(connection)
 
 
-# Exact `bytes` of this size cost the least CPU: smaller ones mean more calls, larger ones page faults, and
-# h11 copies memoryviews. Measured in benchmarks/README.md.
-BLOCK = 512 * 1024
+# Blocks of this size cost the least CPU: smaller ones mean more calls, larger ones leave the cache before
+# they are sent. Measured in benchmarks/README.md.
+BLOCK = 256 * 1024
 
 
 class Pace:
@@ -124,7 +124,7 @@ class Connection:
         """
         self._network.check = scope.check
         try:
-            with scope.using(self), quiet():
+            with scope.using(self):
                 return self._ask(request, body_limit)
         except AbortedError:
             return Broken(Break.RESET, "stopped")
@@ -132,7 +132,7 @@ class Connection:
             return Broken(Break.REFUSED, str(error))
         except BROKEN as error:
             return classify(error, secrets_of(request))
-        except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError):
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
             return Broken(Break.UNUSABLE)  # without its message, which may show the URL
         except (OSError, RuntimeError) as error:  # no descriptor or no thread is left
             return Broken(Break.RESET, scrub(str(error)))
@@ -152,6 +152,11 @@ class Connection:
             headers = {name: mask(value.encode(), secrets).decode() for name, value in headers.items()}
         return Response(response.status_code, headers, body)
 
+    @cached_property
+    def buffer(self) -> memoryview:
+        """Made when first needed: kept, it is mapped by the system once and not with each block."""
+        return memoryview(bytearray(BLOCK))
+
     def shut(self) -> None:
         """End the call under way, from any thread."""
         self._network.shut()
@@ -161,8 +166,8 @@ class Connection:
         self._transport.close()
 
 
-# What httpcore raises when a request breaks.
-BROKEN = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError)
+# What the transport raises when a request breaks.
+BROKEN = (httpx.TimeoutException, httpx.NetworkError, httpx.ProtocolError, httpx.ProxyError)
 
 
 def _read(response: httpx.Response, limit: int) -> bytes:
@@ -199,18 +204,18 @@ def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
 
 
 def classify(error: Exception, secrets: Iterable[bytes] = ()) -> Broken:
-    """How a request broke, from httpcore's exception, which may quote what was received."""
+    """How a request broke, from the transport's exception, which may quote what was received."""
     detail = scrub(mask(str(error).encode(), secrets).decode())
     if _is_certificate_error(error):
         return Broken(Break.TLS, detail)
-    if isinstance(error, httpcore.ProxyError):
+    if isinstance(error, httpx.ProxyError):
         status = detail[:3]  # the rest may give the proxy's password back
         return Broken(Break.PROXY if status in ("401", "403", "407") else Break.CONNECT, f"proxy: {status}")
     kinds: list[tuple[type[Exception], Break]] = [
-        (httpcore.WriteTimeout, Break.STALL),
-        (httpcore.ReadTimeout, Break.SILENCE),
-        (httpcore.ConnectTimeout, Break.CONNECT),
-        (httpcore.ConnectError, Break.CONNECT),
+        (httpx.WriteTimeout, Break.STALL),
+        (httpx.ReadTimeout, Break.SILENCE),
+        (httpx.ConnectTimeout, Break.CONNECT),
+        (httpx.ConnectError, Break.CONNECT),
     ]
     return Broken(next((kind for cls, kind in kinds if isinstance(error, cls)), Break.RESET), detail)
 

@@ -18,11 +18,11 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-import httpcore
+import httpx
 
 # How long an address may be silent before the next one is tried as well (RFC 8305, section 8).
 NEXT_ADDRESS = 0.25
@@ -65,7 +65,7 @@ def resolve(host: str, port: int) -> list[Address]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[return-value]
 
 
-class Network(httpcore.NetworkBackend):
+class Network:
     """Makes the connections of one `Connection`, one at a time.
 
     Args:
@@ -89,9 +89,7 @@ class Network(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - the interface's; never set here
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+        timeout: float | None,
     ) -> Stream:
         """A connection to the first of the host's addresses that answers.
 
@@ -100,7 +98,7 @@ class Network(httpcore.NetworkBackend):
             AbortedError: cancelled.
         """
         deadline = time.monotonic() + (timeout or 3600.0)
-        with _named({TimeoutError: httpcore.ConnectTimeout, OSError: httpcore.ConnectError}):
+        with _named({TimeoutError: httpx.ConnectTimeout, OSError: httpx.ConnectError}):
             addresses = self._look_up(host, port, deadline)
             permitted = self.permit(host, [str(address[4][0]) for address in addresses])
             if addresses and not permitted:
@@ -227,15 +225,15 @@ def _closing(selector: selectors.BaseSelector) -> Iterator[None]:
 
 
 @contextmanager
-def _named(kinds: dict[type[Exception], type[Exception]]) -> Iterator[None]:
-    """Raise httpcore's exceptions for the system's."""
+def _named(kinds: dict[type[OSError], type[httpx.TransportError]]) -> Iterator[None]:
+    """Raise httpx's exceptions for the system's."""
     try:
         yield
     except OSError as error:
-        raise next(name for kind, name in kinds.items() if isinstance(error, kind))(error) from error
+        raise next(name for kind, name in kinds.items() if isinstance(error, kind))(str(error)) from error
 
 
-class Stream(httpcore.NetworkStream):
+class Stream:
     """One connection, in the clear or over TLS.
 
     What it reads in a row is an answer, and is bounded: in time, so that nobody is kept by a byte now and
@@ -249,13 +247,13 @@ class Stream(httpcore.NetworkStream):
         self._asked_at: float | None = None
         self._received = 0
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    def read(self, max_bytes: int, timeout: float | None) -> bytes:
         """Up to `max_bytes`, b"" at the end."""
         now = time.monotonic()
         self._asked_at = now if self._asked_at is None else self._asked_at
         if self._received > self._network.limit + LONGEST_HEAD:
-            raise httpcore.ReadError("the answer is too long")
-        with _named({TimeoutError: httpcore.ReadTimeout, OSError: httpcore.ReadError}):
+            raise httpx.ReadError("the answer is too long")
+        with _named({TimeoutError: httpx.ReadTimeout, OSError: httpx.ReadError}):
             if timeout is not None:
                 timeout = min(timeout, self._asked_at + timeout + self._received / SLOWEST_ANSWER - now)
                 if timeout <= 0:
@@ -265,13 +263,19 @@ class Stream(httpcore.NetworkStream):
         self._received += len(data)
         return data
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+    def write(self, buffer: bytes | memoryview, timeout: float | None) -> None:
         """Send all of it; `timeout` is for each call of the system's."""
         self._asked_at, self._received = None, 0
-        with _named({TimeoutError: httpcore.WriteTimeout, OSError: httpcore.WriteError}):
-            while buffer:
+        out = self._layer or self._socket
+        try:
+            if timeout != self._socket.gettimeout():  # it takes a system call
                 self._socket.settimeout(timeout)
-                buffer = buffer[(self._layer or self._socket).send(buffer) :]
+            while buffer:
+                buffer = buffer[out.send(buffer) :]
+        except TimeoutError as error:
+            raise httpx.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpx.WriteError(str(error)) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -284,45 +288,36 @@ class Stream(httpcore.NetworkStream):
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Stream:
+    def start_tls(self, context: ssl.SSLContext, hostname: str, timeout: float | None) -> None:
         """Speak TLS from here on; inside of TLS where a proxy speaks it too."""
-        with _named({TimeoutError: httpcore.ConnectTimeout, OSError: httpcore.ConnectError}):
+        with _named({TimeoutError: httpx.ConnectTimeout, OSError: httpx.ConnectError}):
             try:
                 self._socket.settimeout(timeout)
                 if isinstance(self._socket, ssl.SSLSocket):
-                    self._layer = _Layer(self._socket, ssl_context, server_hostname)
+                    self._layer = _Layer(self._socket, context, hostname)
                     self._layer.do_handshake()
                 else:
-                    self._socket = secured = ssl_context.wrap_socket(
-                        self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
+                    self._socket = secured = context.wrap_socket(
+                        self._socket, server_hostname=hostname, do_handshake_on_connect=False
                     )
                     self._network.check()  # a stop may have shut the plain socket, which is none any more
                     secured.do_handshake()
             except BaseException:
                 self.close()
                 raise
-        return self
 
-    def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks for."""
-        if info == "ssl_object":
-            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
-        return _is_readable(self._socket) if info == "is_readable" else None
-
-
-def _is_readable(connected: socket.socket) -> bool:
-    """Whether there is something to read on an idle connection: its end, most likely."""
-    # Neither takes a descriptor, of which none may be left.
-    try:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(connected, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([connected], [], [], 0)[0])
-    except (OSError, ValueError):
-        return True  # it is no connection any more
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is something to read on an idle connection: its end, most likely."""
+        # Neither takes a descriptor, of which none may be left.
+        try:
+            if hasattr(select, "poll"):
+                poll = select.poll()
+                poll.register(self._socket, select.POLLIN)
+                return bool(poll.poll(0))
+            return bool(select.select([self._socket], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True  # it is no connection any more
 
 
 class _Layer:
@@ -342,7 +337,7 @@ class _Layer:
         except ssl.SSLZeroReturnError:
             return b""
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         return self._pump(lambda: self._tls.write(data))
 
     def _pump(self, act: Callable[[], T]) -> T:

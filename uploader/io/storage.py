@@ -15,7 +15,7 @@ from uploader.core.links import signed_headers
 from uploader.core.outcomes import Answer, Break, Broken
 from uploader.core.plan import Part
 from uploader.errors import SourceChangedError
-from uploader.io.connections import Connections, Pace, Scope
+from uploader.io.connections import Connection, Connections, Scope
 from uploader.io.source import Source
 from uploader.models import PresignedUrl
 from uploader.options import Timeouts
@@ -74,11 +74,12 @@ class PartBody(httpx.SyncByteStream):
     The file is checked before the first block and after the last, so no part is ever of two versions of it.
     """
 
-    def __init__(self, task: PartTask, scope: Scope, meter: Meter, pace: Pace) -> None:
+    def __init__(self, task: PartTask, scope: Scope, meter: Meter, connection: Connection) -> None:
         self._task = task
         self._scope = scope
         self._meter = meter
-        self._pace = pace
+        self._pace = connection.pace
+        self._buffer = connection.buffer
         self._hash = hashlib.md5(usedforsecurity=False) if task.md5 else None
         self._whole = False
 
@@ -95,14 +96,16 @@ class PartBody(httpx.SyncByteStream):
                 left = part.length
                 while left:
                     self._scope.check()
-                    block = file.read(min(self._pace.block, left))
-                    if not block:
+                    size = file.readinto(self._buffer[: min(self._pace.block, left)])
+                    if not size:
                         source.recheck(file)
                         raise SourceChangedError(f"{source.path.name} ended early")
+                    block = self._buffer[:size]
                     if self._hash:
                         self._hash.update(block)
                     began = time.monotonic()
-                    yield block
+                    # No copy: it is sent before the next is read into its place.
+                    yield block  # type: ignore[misc]
                     left -= len(block)
                     self._meter.sent += len(block)
                     self._pace.took(len(block), time.monotonic() - began, self._task.timeouts.stall)
@@ -116,7 +119,7 @@ def put(task: PartTask, connections: Connections, scope: Scope, meter: Meter) ->
     """Make one attempt at sending a part."""
     started = time.monotonic()
     with connections.lend() as connection:
-        body = PartBody(task, scope, meter, connection.pace)
+        body = PartBody(task, scope, meter, connection)
         try:
             answer = connection.ask(_request(task, body), scope)
         except httpx.InvalidURL:

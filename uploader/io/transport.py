@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 from urllib.request import getproxies
 
-import httpcore
 import httpx
 
 from uploader.errors import InputError
 from uploader.hosts import is_loopback
-from uploader.io.network import Network, Permit
+from uploader.io.http11 import Http11, Timeouts
+from uploader.io.network import Network, Permit, Stream
 
-# Longer than any pause between two parts or two polls. A connection the server closed meanwhile is noticed
-# before it is reused.
-KEEP_ALIVE = 60.0
-
+_PORTS = {"http": 80, "https": 443}
 
 _UNUSABLE = (
     "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used: it is http://host:port or "
@@ -25,10 +23,36 @@ _UNUSABLE = (
 )
 
 
-class Transport(httpx.BaseTransport):
-    """Carries one request at a time. It follows no redirect, keeps no cookie and reads no netrc.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request goes."""
 
-    Its exceptions are httpcore's, and the network layer's.
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: httpx.URL) -> Origin:
+        """The origin of a URL.
+
+        Raises:
+            httpx.UnsupportedProtocol: it is neither http nor https.
+        """
+        if url.scheme not in _PORTS:
+            raise httpx.UnsupportedProtocol("neither http nor https")
+        return cls(url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
+
+    @property
+    def authority(self) -> bytes:
+        """Host and port, as a proxy wants them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode("ascii")
+
+
+class Transport(httpx.BaseTransport):
+    """Carries one request at a time. It follows no redirect, keeps no cookie, reads no netrc, logs nothing.
+
+    Its exceptions are httpx's, and the network layer's.
 
     Args:
         context: for TLS.
@@ -40,8 +64,8 @@ class Transport(httpx.BaseTransport):
         self._context = context
         self._permit = permit
         self._network = network
-        self._pools: dict[str | None, httpcore.ConnectionPool] = {}
-        self._proxies: dict[tuple[str, str, int | None], str | None] = {}
+        self._origin: Origin | None = None
+        self._http: Http11 | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request.
@@ -49,53 +73,78 @@ class Transport(httpx.BaseTransport):
         Raises:
             InputError: the environment's proxy cannot be used.
         """
-        url = request.url
-        origin = (url.scheme, url.raw_host.decode("ascii"), url.port)
-        if origin not in self._proxies:
-            self._proxies[origin] = proxy_for(*origin)
-        proxy = self._proxies[origin]
-        self._network.permit = self._permit if proxy is None else anywhere
-        answer = self._pool(proxy).handle_request(
-            httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(
-                    scheme=url.raw_scheme,
-                    host=url.raw_host,
-                    port=url.port,
-                    target=request.extensions.get("target", url.raw_path),
-                ),
-                headers=request.headers.raw,
-                content=request.stream,
-                # And not the target, which a proxy would be asked for in the clear.
-                extensions={"timeout": request.extensions.get("timeout", {})},
-            )
-        )
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
-        )
+        http = self._connection(request)
+        try:
+            target = request.extensions.get("target", request.url.raw_path)
+            answer = http.ask(request.method.encode("ascii"), target, request)
+        except BaseException:
+            http.close()
+            raise
+        body = _Body(http, request.extensions.get("timeout", {}))
+        return httpx.Response(answer.status_code, headers=list(answer.headers), stream=body)
 
-    def _pool(self, proxy: str | None) -> httpcore.ConnectionPool:
-        if proxy not in self._pools:
-            self._pools[proxy] = _make_pool(proxy, self._context, self._network)
-        return self._pools[proxy]
+    def _connection(self, request: httpx.Request) -> Http11:
+        origin = Origin.of(request.url)
+        if self._http is None or origin != self._origin or not self._http.is_usable:
+            self.close()
+            self._http, self._origin = self._connect(origin, request), origin
+        return self._http
+
+    def _connect(self, origin: Origin, request: httpx.Request) -> Http11:
+        timeout = request.extensions.get("timeout", {}).get("connect")
+        proxy = proxy_for(origin.scheme, origin.host, origin.port)
+        if proxy is None:
+            self._network.permit = self._permit
+            stream = self._network.connect_tcp(origin.host, origin.port, timeout)
+        else:
+            self._network.permit = anywhere
+            stream = self._through(proxy, origin, request)
+        if origin.scheme == "https":
+            stream.start_tls(self._context, origin.host, timeout)
+        return Http11(stream)
+
+    def _through(self, address: str, origin: Origin, request: httpx.Request) -> Stream:
+        """A tunnel through a proxy, which learns host and port, and nothing else of the request.
+
+        Plain http needs one too: it leads to this machine only, where no proxy is asked.
+        """
+        proxy = _parse(address)
+        timeout = request.extensions.get("timeout", {}).get("connect")
+        where = Origin.of(proxy.url)
+        stream = self._network.connect_tcp(where.host, where.port, timeout)
+        if where.scheme == "https":
+            stream.start_tls(self._context, where.host, timeout)
+        http = Http11(stream)
+        status = 0
+        try:
+            asking = _request_tunnel(proxy, origin, request)
+            status = http.ask(b"CONNECT", origin.authority, asking).status_code
+        finally:
+            if not 200 <= status < 300:
+                http.close()
+        if not 200 <= status < 300:
+            raise httpx.ProxyError(str(status))
+        return stream
 
     def close(self) -> None:
         """Close the connection."""
-        for pool in self._pools.values():
-            pool.close()
+        if self._http is not None:
+            self._http.close()
+            self._http = None
 
 
 class _Body(httpx.SyncByteStream):
     """An answer's body."""
 
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
+    def __init__(self, http: Http11, timeouts: Timeouts) -> None:
+        self._http = http
+        self._timeouts = timeouts
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._answer.iter_stream()
+        return self._http.body(self._timeouts)
 
     def close(self) -> None:
-        self._answer.close()
+        self._http.end()
 
 
 def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
@@ -128,26 +177,19 @@ def anywhere(_host: str, addresses: list[str]) -> list[str]:
     return addresses
 
 
-def _make_pool(proxy: str | None, context: ssl.SSLContext, network: Network) -> httpcore.ConnectionPool:
-    one: dict[str, Any] = {
-        "ssl_context": context,
-        "max_connections": 1,
-        "max_keepalive_connections": 1,
-        "keepalive_expiry": KEEP_ALIVE,
-        "network_backend": network,
-    }
-    if proxy is None:
-        return httpcore.ConnectionPool(**one)
-    if not proxy.startswith(("http://", "https://")):
-        raise InputError(_UNUSABLE)
-    try:
-        told = httpx.Proxy(proxy)
-        return httpcore.HTTPProxy(
-            str(told.url),
-            proxy_auth=told.raw_auth,
-            proxy_headers=told.headers.raw,
-            proxy_ssl_context=context if told.url.scheme == "https" else None,
-            **one,
-        )
-    except (RuntimeError, ValueError, httpx.InvalidURL):  # the message may quote the password
-        raise InputError(_UNUSABLE) from None
+def _parse(proxy: str) -> httpx.Proxy:
+    if proxy.startswith(("http://", "https://")):
+        try:
+            return httpx.Proxy(proxy)
+        except (ValueError, httpx.InvalidURL):  # the message may quote the password
+            pass
+    raise InputError(_UNUSABLE)
+
+
+def _request_tunnel(proxy: httpx.Proxy, origin: Origin, request: httpx.Request) -> httpx.Request:
+    headers = {"Host": origin.authority.decode("ascii")}
+    if proxy.raw_auth is not None:
+        token = base64.b64encode(b":".join(proxy.raw_auth)).decode("ascii")
+        headers["Proxy-Authorization"] = f"Basic {token}"
+    timeouts = {"timeout": request.extensions.get("timeout", {})}
+    return httpx.Request("CONNECT", proxy.url, headers=headers, extensions=timeouts)
