@@ -87,7 +87,8 @@ class Ending:
 
     def _end(self, code: int, error: BaseException, message: str) -> None:
         self.code = code
-        self.error = error_fields(type(error).__name__, message, None, resumable=False)
+        upload_id = error.upload_id if isinstance(error, UploaderError) else None
+        self.error = error_fields(type(error).__name__, message, upload_id, resumable=False)
         say(message)
 
 

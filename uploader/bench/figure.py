@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from uploader.bench.grid import Grid, size_text
 from uploader.bench.results import Cell, best
@@ -38,21 +39,11 @@ def save_figure(path: Path, grid: Grid, cells: Sequence[Cell], place: str) -> No
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="parts in flight (concurrency)", ylabel="goodput, MiB/s")
-    names = list(dict.fromkeys(str(setting.concurrency) for setting in grid.settings))
-    for part_size, group in groupby(cells, lambda cell: cell.setting.part_size):
-        line = list(group)
-        axes.errorbar(
-            [names.index(str(cell.setting.concurrency)) for cell in line],
-            [cell.median / MiB for cell in line],
-            [
-                [(cell.median - cell.least) / MiB for cell in line],
-                [(cell.most - cell.median) / MiB for cell in line],
-            ],
-            marker="o",
-            capsize=3,
-            label=f"parts of {size_text(part_size)}",
-        )
+    axes = figure.add_subplot(xlabel="concurrency (parts in flight)", ylabel="goodput, MiB/s")
+    ordered = sorted(grid.settings, key=lambda setting: setting.column)
+    names = list(dict.fromkeys(str(setting.concurrency) for setting in ordered))
+    for color, (part_size, group) in enumerate(groupby(cells, lambda cell: cell.setting.part_size)):
+        _line(axes, names, list(group), f"C{color}", f"parts of {size_text(part_size)}")
     axes.set_xticks(range(len(names)), names)
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
@@ -60,3 +51,16 @@ def save_figure(path: Path, grid: Grid, cells: Sequence[Cell], place: str) -> No
     found = best(cells)
     axes.set_title(f"{size_text(grid.size)} to {place}\nbest: {found and found.setting}", fontsize="medium")
     figure.savefig(path, dpi=150)
+
+
+def _line(axes: Any, names: Sequence[str], cells: Sequence[Cell], color: str, label: str) -> None:
+    """One part size. `auto` is no number, so no line leads to it."""
+    numbers = [cell for cell in cells if cell.setting.in_flight]
+    auto = [cell for cell in cells if not cell.setting.in_flight]
+    for some, style, name in ((numbers, "o-", label), (auto, "D", None if numbers else label)):
+        medians = [cell.median / MiB for cell in some]
+        down = [(cell.median - cell.least) / MiB for cell in some]
+        up = [(cell.most - cell.median) / MiB for cell in some]
+        where = [names.index(str(cell.setting.concurrency)) for cell in some]
+        if some:
+            axes.errorbar(where, medians, [down, up], fmt=style, color=color, capsize=3, label=name)

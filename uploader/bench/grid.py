@@ -31,6 +31,11 @@ class Setting:
         """The most parts it has in flight; 0 for `auto`, which sees to that by itself."""
         return 0 if self.concurrency == "auto" else self.concurrency
 
+    @property
+    def column(self) -> tuple[bool, int]:
+        """Where its concurrency stands among others: `auto` behind the numbers."""
+        return self.concurrency == "auto", self.in_flight
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -69,7 +74,8 @@ def make_grid(
         raise InputError(f"a file of {size:,} bytes is too small to measure anything: use at least 5 MiB")
     if repeat < 1:
         raise InputError(f"each setting is tried at least once, not {repeat} times")
-    tried = [Setting(n, part) for part in dict.fromkeys(part_sizes) for n in dict.fromkeys(concurrencies)]
+    tried = [Setting(n, part_size) for part_size in set(part_sizes) for n in set(concurrencies)]
+    tried.sort(key=lambda setting: (setting.part_size, setting.column))
     useful = [setting for setting in tried if _parts(size, setting) >= setting.in_flight]
     if not useful:
         raise InputError(

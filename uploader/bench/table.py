@@ -59,10 +59,12 @@ def advice(grid: Grid, cells: Sequence[Cell], *, local: bool) -> Iterator[str]:
     found = best(cells)
     if found is None:
         return
-    setting = found.setting
+    setting, done = found.setting, sum(len(cell.runs) for cell in cells)
+    if done < grid.uploads:
+        yield f"Only {done} of {grid.uploads} uploads were measured. Of these:"
     yield f"Best: {setting}: {speed(found.median)} ({8 * found.median / 1e6:,.1f} Mbit/s)."
     yield f"That is the least in flight of all within {1 - AS_GOOD:.0%} of the highest median."
-    if grid.repeat == 1:
+    if done == len(cells):
         yield "Each was tried once, so nobody knows how far chance goes: --repeat 3 shows it."
     elif (spread := max(cell.spread for cell in cells)) > 1 - AS_GOOD:
         yield f"One setting differed by {spread:.0%} from run to run: take smaller differences for chance."
