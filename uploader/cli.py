@@ -376,7 +376,7 @@ def bench(**options: Any) -> int:
     """Upload random bytes with every concurrency and part size, and say which is best.
 
     Goodput is the file's bytes by the seconds from the first PUT to the last acknowledgement. The best is
-    the smallest concurrency within 5 % of the highest median. What is uploaded remains in the account, so
+    the smallest concurrency within 5% of the highest median. What is uploaded remains in the account, so
     it asks first.
     """
     if options["local"]:

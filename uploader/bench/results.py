@@ -73,7 +73,7 @@ def gather(grid: Grid, measured: Sequence[Measured]) -> list[Cell]:
 
 
 def best(cells: Iterable[Cell]) -> Cell | None:
-    """The smallest concurrency within 5 % of the best median, and of these the smallest parts.
+    """The smallest concurrency within 5% of the best median, and of these the smallest parts.
 
     Less in flight is less to send again after an interruption. `auto` comes before any number: it is one
     setting less, and sees to it when the link changes.

@@ -20,24 +20,32 @@ from uploader.observe.text import human_age
 
 
 class Terminal:
-    """Lines at the bottom of a terminal that are drawn over, and one below them. It is stderr's.
+    """Lines at the bottom of a terminal that are drawn over, and one below them.
 
-    click writes it, which makes the codes work in a Windows console too.
+    Args:
+        write: how; by default to stderr.
+        size: its columns and lines, now; by default stderr's.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], None] | None = None,
+        size: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        self._write = write or _write
+        self._size = size or _size
         self._drawn = 0
 
     def draw(self, lines: Sequence[str]) -> None:
         """Show `lines` instead of those before; where there is no room for all, the last of them."""
-        width, height = _terminal_size()
+        width, height = self._size()
         shown = [line[: width - 1] for line in lines][-(height - 2) :]
         self._write(f"{self._back()}\x1b[J" + "".join(f"{line}\n" for line in shown))
         self._drawn = len(shown)
 
     def status(self, text: str) -> None:
         """Show `text` below."""
-        width, _ = _terminal_size()
+        width, _ = self._size()
         self._write(f"\r\x1b[K{text[: width - 1]}")
 
     def clear(self) -> None:
@@ -47,12 +55,14 @@ class Terminal:
     def _back(self) -> str:
         return f"\r\x1b[{self._drawn}A" if self._drawn else "\r"
 
-    def _write(self, text: str) -> None:
-        with suppress(OSError):  # nobody reads it; that changes nothing about the measurement
-            click.echo(text, nl=False, err=True)
+
+def _write(text: str) -> None:
+    # click makes the codes work in a Windows console too.
+    with suppress(OSError):  # nobody reads it; that changes nothing about the measurement
+        click.echo(text, nl=False, err=True)
 
 
-def _terminal_size() -> tuple[int, int]:
+def _size() -> tuple[int, int]:
     """Columns and lines. Not by `shutil`, which asks about stdout."""
     try:
         size = os.get_terminal_size(sys.stderr.fileno())
@@ -76,7 +86,7 @@ class Live:
     def begun(self, number: int, setting: Setting) -> Listener:
         """Upload `number` begins."""
         doing = f"{number} of {self._grid.uploads}, {setting}"
-        self._terminal.status(f"{doing} …{self._left()}")
+        self._terminal.status(f"{doing}: 0%{self._left()}")
 
         def listener(event: Event) -> None:
             if isinstance(event, Progress):
