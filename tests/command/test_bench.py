@@ -51,6 +51,7 @@ def test_one_upload_for_each_setting_and_then_the_line_to_paste(command: Run, se
     said = command("bench", *SMALL, "--yes")
     assert said.code == 0
     assert created(service) == 2
+    assert {request.target for request in service.requests} == {"create", "part", "complete"}, "no waiting"
     assert "2 uploads of 10.0 MiB, 20.0 MiB in all, of random bytes, to http://127.0.0.1" in said.err
     assert f"2 uploads remain in the account, as models named {NAME}" in said.err
     assert "2 of 2, concurrency 2, parts of 5MiB: " in said.err
@@ -192,6 +193,15 @@ def test_an_error_is_in_the_one_object_beside_what_was_measured(
     assert not said.json["error"]["resumable"]
     assert [it["concurrency"] for it in said.json["settings"]] == [1]
     assert said.json["uploads"] == 2
+
+
+def test_exit_2_is_kept_for_where_nothing_at_all_was_sent(
+    command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(faults=["401:on=create:skip=1"]) as service:
+        use(service, monkeypatch)
+        said = command("bench", *SMALL, "--yes", "--json")
+    assert (said.code, said.json["error"]["type"]) == (1, "AuthError")
 
 
 @stops
