@@ -373,7 +373,7 @@ def demo(file: Path | None) -> int:
 @click.option("--project-id", help="The project that owns the uploads.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def bench(**options: Any) -> int:
-    """Upload random bytes with every concurrency and part size, and say which is best.
+    """Upload random bytes with each concurrency and part size, and say which is best.
 
     Goodput is the file's bytes by the seconds from the first PUT to the last acknowledgement. The best is
     the smallest concurrency within 5% of the highest median. What is uploaded remains in the account, so
@@ -381,7 +381,8 @@ def bench(**options: Any) -> int:
     """
     if options["local"]:
         _local()
-    from uploader.bench.command import Wanted, run
+    from uploader.bench.command import run
+    from uploader.bench.wanted import Wanted
 
     return run(Wanted(**options))
 

@@ -16,6 +16,9 @@ from uploader.core.events import Event, Listener, PartRetrying, PartStored, Phas
 # Opens an uploader, for one upload: what went before is neither a help nor a hindrance.
 Opener = Callable[[], AbstractContextManager[Uploader]]
 
+# What is uploaded is called, so that it can be told from anything else in an account.
+NAME = "uploader-bench.safetensors"
+
 
 class Watcher(Protocol):
     """Is told how it goes."""

@@ -67,9 +67,14 @@ def advice(grid: Grid, cells: Sequence[Cell], *, local: bool) -> Iterator[str]:
     if done == len(cells):
         yield "Each was tried once, so nobody knows how far chance goes: --repeat 3 shows it."
     elif (spread := max(cell.spread for cell in cells)) > 1 - AS_GOOD:
-        yield f"One setting differed by {spread:.0%} from run to run: take smaller differences for chance."
+        yield f"One setting differed by {spread:.0%} between runs: smaller differences may be chance."
     if local:
-        yield "Nothing went over a network: this is what the machine can do, not what a link needs."
+        yield "Nothing went over a network: this shows the machine, not what a link needs."
     yield ""
     yield f"  uploader upload FILE {setting.options}"
     yield f"  uploader.upload(path, concurrency={setting.concurrency!r}, part_size={setting.part_size})"
+
+
+def count(uploads: int) -> str:
+    """How many uploads, in words."""
+    return f"{uploads} upload{'s' * (uploads != 1)}"
