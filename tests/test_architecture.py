@@ -31,10 +31,12 @@ MAY_IMPORT = {
     "job": {"io", "core", "media", "errors", "models", "options"},
     "client": {"job", "pending", "resuming", "io", "core", "observe", "hosts", "errors", "models", "options"},
     "aio": {"client", "core", "observe", "errors", "models", "options"},
-    "demo": {"local", "client", "core", "io", "observe", "media", "errors", "models"},
+    "sample": set(),
+    "demo": {"local", "client", "core", "io", "observe", "media", "sample", "errors", "models"},
+    "bench": {"local", "client", "core", "observe", "sample", "errors", "options", "printable"},
     "parameters": {"options"},
     "cli": {
-        *("client", "job", "pending", "demo", "local", "observe", "io"),
+        *("client", "job", "pending", "bench", "demo", "local", "observe", "io"),
         *("errors", "models", "options", "parameters", "version"),
     },
     "__main__": {"cli"},
@@ -98,8 +100,9 @@ def test_the_map_names_every_layer_and_no_other() -> None:
     assert {layer_of(path) for path in modules()} == MAY_IMPORT.keys()
 
 
-def test_only_local_needs_the_local_extra() -> None:
-    outside = [path for path in modules() if layer_of(path) not in ("local", "demo")]
+def test_only_local_and_the_figure_need_an_extra() -> None:
+    figure = ROOT / "bench" / "figure.py"
+    outside = [path for path in modules() if layer_of(path) not in ("local", "demo") and path != figure]
     third_party = {name.split(".")[0] for path in outside for name in imports(path)} - sys.stdlib_module_names
     assert third_party == {
         "uploader",

@@ -39,7 +39,7 @@ from uploader.observe.report import (
 from uploader.observe.stops import STOPS, Terminated
 from uploader.observe.table import table
 from uploader.options import JWT_VARIABLE, ResumeOptions, UploadOptions, WaitFor
-from uploader.parameters import age, sending, size, talking
+from uploader.parameters import age, concurrency, listed, sending, size, talking
 from uploader.pending import forget as forget_upload
 from uploader.pending import pending_uploads
 from uploader.version import __version__
@@ -344,6 +344,47 @@ def demo(file: Path | None) -> int:
     with report.attempt():
         run(file)
     return report.close()
+
+
+@cli.command(short_help="Find the concurrency and part size that fill this link.")
+@click.option("--size", type=size, metavar="SIZE", default="256MiB", show_default=True, help="Of the file.")
+@click.option(
+    "--concurrency",
+    type=listed(concurrency),
+    metavar="auto|N,...",
+    default="1,2,4,8,16,auto",
+    show_default=True,
+    help="Parts at once, each up to 64.",
+)
+@click.option(
+    "--part-size",
+    type=listed(size),
+    metavar="SIZE,...",
+    default="16MiB",
+    show_default=True,
+    help="Bytes of a part, each 5MiB to 5GiB.",
+)
+@click.option(
+    "--repeat", type=int, metavar="N", help="Uploads with each setting.  [default: 1, with --local 3]"
+)
+@click.option("--local", is_flag=True, help="Upload to an embedded service: what this machine can do.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it there too: .png, .svg or .pdf.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--project-id", help="The project that owns the uploads.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def bench(**options: Any) -> int:
+    """Upload random bytes with each concurrency and part size, and say which is best.
+
+    Goodput is the file's bytes by the seconds from the first PUT to the last acknowledgement. The best is
+    the smallest concurrency within 5% of the highest median. What is uploaded remains in the account, so
+    it asks first.
+    """
+    if options["local"]:
+        _local()
+    from uploader.bench.command import run
+    from uploader.bench.wanted import Wanted
+
+    return run(Wanted(**options))
 
 
 def _local() -> Any:

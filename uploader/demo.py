@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -18,9 +16,9 @@ from uploader.io.source import Source
 from uploader.media import kind_of
 from uploader.models import Kind, UploadResult
 from uploader.observe.report import summary
+from uploader.sample import make_sample
 
 SIZE = 256 * 1024 * 1024
-_BLOCK = 1024 * 1024
 
 _PYTHON = """\
     import uploader
@@ -35,7 +33,7 @@ def run(file: Path | None) -> None:
         UploaderError: it did not work, or the stored object is not the file.
     """
     with tempfile.TemporaryDirectory(prefix="uploader-demo-") as folder:
-        path = file or _make(Path(folder) / "demo.safetensors")
+        path = file or make_sample(Path(folder) / "demo.safetensors", SIZE)
         source = Source.find(path)
         plan = make_plan(source.size, _part_size(source.size))
         expired, refused, dropped = _spread(plan.count)
@@ -87,17 +85,3 @@ def _kind(path: Path) -> Kind:
         return kind_of(path.name)
     except InputError:
         return Kind.ASSET
-
-
-def _make(path: Path) -> Path:
-    """A valid .safetensors file of 256 MiB: one tensor of random bytes."""
-    header = {"weight": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}
-    room = SIZE - 8 - 256
-    header["weight"] |= {"shape": [room], "data_offsets": [0, room]}
-    text = json.dumps(header).encode().ljust(256)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for _ in range(room // _BLOCK):
-            file.write(os.urandom(_BLOCK))
-        file.write(os.urandom(room % _BLOCK))
-    return path

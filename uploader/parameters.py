@@ -12,6 +12,7 @@ import click
 from uploader.options import Concurrency
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)}
@@ -42,6 +43,11 @@ def concurrency(text: str) -> Concurrency:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
         raise click.BadParameter(f"{text!r} is neither auto nor a number")
     return int(text)
+
+
+def listed(read: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """Several of what `read` reads, separated by commas."""
+    return lambda text: tuple(read(item.strip()) for item in text.split(","))
 
 
 def talking(command: F) -> F:

@@ -111,7 +111,7 @@ def test_the_demo_refuses_a_file_that_is_none(tmp_path: Path) -> None:
 
 
 def test_help_imports_neither_the_service_nor_a_progress_bar() -> None:
-    unwanted = {"tqdm", "uvicorn", "starlette", "sqlite3"}
+    unwanted = {"tqdm", "uvicorn", "starlette", "sqlite3", "uploader.bench"}
     code = f"import sys, uploader.cli; print(sorted({unwanted} & sys.modules.keys()))"
     # Without coverage's own start-up in every process, which imports sqlite3.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
@@ -121,10 +121,10 @@ def test_help_imports_neither_the_service_nor_a_progress_bar() -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["serve", "demo"])
-def test_without_the_extra_the_service_says_what_to_install(name: str) -> None:
+@pytest.mark.parametrize("arguments", [["serve"], ["demo"], ["bench", "--local"]], ids=" ".join)
+def test_without_the_extra_the_service_says_what_to_install(arguments: list[str]) -> None:
     absent = "sys.modules['starlette'] = None"
-    code = f"import sys; {absent}; from uploader.cli import main; sys.exit(main(['{name}']))"
+    code = f"import sys; {absent}; from uploader.cli import main; sys.exit(main({arguments}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'scenario-uploader[local]'" in done.stderr

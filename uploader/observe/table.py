@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from uploader.models import PendingUpload
-from uploader.observe.text import human_age, human_size
+from uploader.observe.text import columns, human_age, human_size
 from uploader.printable import printable
 
 _HEAD = ("UPLOAD", "SIZE", "SENT", "AGE", "STATE", "FILE")
@@ -19,11 +19,11 @@ def table(uploads: Sequence[PendingUpload], now: datetime | None = None) -> Iter
     """
     now = now or datetime.now(UTC)
     rows = [_row(upload, now) for upload in uploads]
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    heading, *lines = columns(_HEAD, rows, right=("SIZE", "SENT", "AGE"))
     several = len({(it.base_url, it.project_id) for it in uploads}) > 1
-    yield _line(_HEAD, widths)
-    for upload, row in zip(uploads, rows, strict=True):
-        yield _line(row, widths)
+    yield heading
+    for upload, line in zip(uploads, lines, strict=True):
+        yield line
         if several:
             project = f", project {upload.project_id}" if upload.project_id else ""
             yield printable(f"  to {upload.base_url}{project}")
@@ -40,11 +40,3 @@ def _row(upload: PendingUpload, now: datetime) -> tuple[str, ...]:
         upload.state.value,
         printable(upload.path),
     )
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = (
-        cell.rjust(width) if name in ("SIZE", "SENT", "AGE") else cell.ljust(width)
-        for name, cell, width in zip(_HEAD, row, widths, strict=True)
-    )
-    return "  ".join(cells).rstrip()
