@@ -4,9 +4,9 @@ import uploader
 result = uploader.upload("model.safetensors", kind="model")
 """
 
-from uploader.aio import AsyncUploader
-from uploader.client import Uploader, upload
-from uploader.core import events
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from uploader.errors import (
     AnswerError,
     ApiError,
@@ -27,10 +27,15 @@ from uploader.errors import (
     UploadFailedError,
     UploadTimeoutError,
 )
-from uploader.job import Job
-from uploader.models import AssetOptions, Kind, PendingUpload, Status, UploadResult
-from uploader.options import ResumeOptions, RetryPolicy, Timeouts, UploadOptions
 from uploader.version import __version__
+
+if TYPE_CHECKING:
+    from uploader.aio import AsyncUploader
+    from uploader.client import Uploader, upload
+    from uploader.core import events
+    from uploader.job import Job
+    from uploader.models import AssetOptions, Kind, PendingUpload, Status, UploadResult
+    from uploader.options import ResumeOptions, RetryPolicy, Timeouts, UploadOptions
 
 __all__ = [
     "AnswerError",
@@ -67,3 +72,28 @@ __all__ = [
     "events",
     "upload",
 ]
+
+# What is imported when it is first used: pydantic, httpx and asyncio take a fifth of a second, which a script
+# that only might upload, and `uploader --help`, need not wait for.
+_WHEN_USED = {
+    "aio": ("AsyncUploader",),
+    "client": ("Uploader", "upload"),
+    "core": ("events",),
+    "job": ("Job",),
+    "models": ("AssetOptions", "Kind", "PendingUpload", "Status", "UploadResult"),
+    "options": ("ResumeOptions", "RetryPolicy", "Timeouts", "UploadOptions"),
+}
+_MODULES = {name: module for module, names in _WHEN_USED.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "events":
+        return import_module("uploader.core.events")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"uploader.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from uploader.options import Concurrency
+if TYPE_CHECKING:
+    from uploader.options import Concurrency
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

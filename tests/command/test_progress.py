@@ -15,7 +15,8 @@ from uploader.core.calls import Call
 from uploader.core.events import CallRetrying, Phase, PhaseChanged, Progress, Recreating, StatusSeen
 from uploader.local import serve
 from uploader.observe import listening
-from uploader.observe.progress import Lines, trouble
+from uploader.observe.progress import Lines
+from uploader.observe.trouble import trouble
 
 pty = pytest.importorskip("pty")
 

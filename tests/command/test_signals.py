@@ -28,6 +28,7 @@ import pytest
 
 from tests.command.conftest import MiB, Run, interrupt, spawn, start_python, use
 from uploader import Uploader
+from uploader.batch import FILES
 from uploader.core.events import Event, Finished, JournalKept, PartStored, Phase, PhaseChanged, UploadCreated
 from uploader.io.journal import Journal
 from uploader.io.state import is_held
@@ -199,10 +200,27 @@ def test_a_second_ctrl_c_changes_nothing(picture: Path, state_dir: Path) -> None
 
 
 def test_ctrl_c_stops_all_of_several_files(picture: Path, state_dir: Path) -> None:
+    copies = [picture.with_name(f"copy-{number}.png") for number in range(FILES + 2)]
+    for copy in copies:
+        copy.write_bytes(picture.read_bytes()[: 1 * MiB])
+    with serve(faults=["stall:part=1:at=10%:times=inf"]) as service:
+        process = spawn("upload", *copies, "--json", **service.environment)
+        wait_for(lambda: [it.target for it in service.requests].count("part") == FILES, process)
+        ended = stop(process, signal.SIGINT)
+        assert ended.code == 130
+        assert [it.target for it in service.requests].count("create") == FILES, "so many at once"
+    outcomes = json.loads(ended.out)["uploads"]
+    assert [it["file_name"] for it in outcomes] == [copy.name for copy in copies[:FILES]]
+    kept = {it.upload_id for it in pending_uploads(state_dir)}
+    assert {it["error"]["upload_id"] for it in outcomes} == kept
+    assert ended.said[-1] == f"not begun: {copies[-2].name}, {copies[-1].name}"
+
+
+def test_ctrl_c_stops_the_one_file_of_several_that_is_under_way(picture: Path, state_dir: Path) -> None:
     other = picture.with_name("other.png")
     other.write_bytes(picture.read_bytes())
     with serve(faults=["stall:part=1:at=10%"]) as service:
-        process = spawn("upload", picture, other, "--json", **service.environment)
+        process = spawn("upload", picture, other, "--part-size=5MiB", "--json", **service.environment)
         wait_for(lambda: any(it.target == "part" for it in service.requests), process)
         ended = stop(process, signal.SIGINT)
         assert ended.code == 130
@@ -345,7 +363,8 @@ def test_a_signal_while_the_command_is_loaded_shows_no_traceback(
 
 def test_ctrl_c_when_all_is_done_does_not_say_that_it_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(as_json=True)
-    with report.attempt("picture.png"), report.listening("picture.png", 1) as listener:
+    attempt = report.begin("picture.png")
+    with report.attempt(attempt), report.listening(attempt, "picture.png", 1) as listener:
         for event in (
             UploadCreated("upload_1", 1, 1, 1),
             JournalKept("upload_1"),

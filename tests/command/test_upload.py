@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command.conftest import Run, use
+from tests.command.conftest import MiB, Run, use
+from uploader.batch import FILES
 from uploader.local import Service, serve
 
 FIELDS = {
@@ -70,6 +71,35 @@ def test_several_files_are_all_checked_before_any_is_sent(
     assert said.code == 2
     assert said.json["uploads"][0]["error"]["type"] == "SourceError"
     assert not service.requests
+
+
+def test_of_several_files_each_is_sent_once_and_told_in_its_place(
+    command: Run, service: Service, picture: Path
+) -> None:
+    """Small ones are sent at once, before the others; one that is named twice is not sent twice at once."""
+    files = [picture]
+    for number in range(2 * FILES):
+        files.append(picture.with_name(f"small-{number}.png"))
+        files[-1].write_bytes(picture.read_bytes()[: 1 * MiB + number])
+    said = command("upload", *files, files[1], "--part-size=5MiB", "--json")
+    assert said.code == 0
+    uploads = said.json["uploads"]
+    assert [it["file_name"] for it in uploads] == [file.name for file in (*files, files[1])]
+    for file, outcome in zip((*files, files[1]), uploads, strict=True):
+        assert service.sha256(outcome["upload_id"]) == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert len({it["upload_id"] for it in uploads}) == len(uploads)
+
+
+def test_one_bad_file_of_several_small_ones_does_not_stop_the_others(
+    command: Run, service: Service, picture: Path
+) -> None:
+    broken = picture.with_name("broken.png")
+    broken.write_bytes(b"nothing like it")
+    said = command("upload", broken, picture)
+    assert said.code == 1
+    assert "broken.png" in said.err
+    assert "0 of 2 files: sending" in said.err
+    assert said.out.startswith("picture.png: imported (upload ")
 
 
 def test_one_bad_file_of_several_does_not_stop_the_others(

@@ -37,7 +37,8 @@ from uploader import UploadResult
 from uploader.core.events import Event, JournalTrouble, LockAwaited, Recreating
 from uploader.io.journal import FILE
 from uploader.local import serve
-from uploader.observe.report import USAGE, exit_code
+from uploader.observe.report import exit_code
+from uploader.saying import USAGE
 
 PART = 5 * MiB
 PARTS = 4

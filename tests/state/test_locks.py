@@ -30,7 +30,8 @@ from tests.state.conftest import (
 from uploader import UploadBusyError, UploadCancelledError, Uploader, UploadTimeoutError
 from uploader.core.events import Event, JournalTrouble, LockAwaited, UploadCreated
 from uploader.local import Service, serve
-from uploader.observe.report import RESUMABLE, exit_code
+from uploader.observe.report import exit_code
+from uploader.saying import RESUMABLE
 
 RACES, AT_ONCE = 20, 7
 

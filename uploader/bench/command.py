@@ -18,17 +18,17 @@ from uploader.bench.telling import tell
 from uploader.bench.wanted import Wanted
 from uploader.client import Uploader
 from uploader.errors import InputError
-from uploader.observe.report import say
 from uploader.observe.stops import STOPS
 from uploader.observe.text import human_size
 from uploader.sample import make_sample
+from uploader.saying import say
 
 
 def run(wanted: Wanted) -> int:
     """Do what is wanted; the exit code."""
     ending = Ending()
     bench: Bench | None = None
-    with ending.caught():
+    with ending.caught(), STOPS.armed():
         bench = Bench(wanted.grid())
         _prepare(wanted, bench.grid)
         _measure(wanted, bench)

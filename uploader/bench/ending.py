@@ -8,17 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from uploader.errors import UploaderError
-from uploader.observe.report import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    TERMINATED,
-    USAGE,
-    error_fields,
-    exit_code,
-    say,
-)
-from uploader.observe.stops import STOPS, Terminated
+from uploader.observe.report import exit_code
+from uploader.observe.stops import Terminated
+from uploader.saying import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, error_fields, say
 
 
 class Ending:
@@ -30,10 +22,9 @@ class Ending:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Errors and stops end here, and become messages."""
+        """Errors and stops end here, and become messages; stops come only where they are armed, inside."""
         try:
-            with STOPS.armed():
-                yield
+            yield
         except UploaderError as error:
             self._end(USAGE if exit_code(error) == USAGE else FAILED, error, str(error))
         except OSError as error:  # no upload raises one: the temporary directory is full, or read-only

@@ -14,9 +14,9 @@ from uploader.bench.grid import Grid, Setting
 from uploader.bench.results import Measured, gather
 from uploader.bench.table import speed, table
 from uploader.core.events import Event, Listener, Progress
-from uploader.observe.progress import trouble
-from uploader.observe.report import say
 from uploader.observe.text import human_age
+from uploader.observe.trouble import trouble
+from uploader.saying import say
 
 
 class Terminal:

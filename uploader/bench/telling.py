@@ -16,8 +16,8 @@ from uploader.bench.measuring import NAME, Bench
 from uploader.bench.results import Cell, fields, gather
 from uploader.bench.table import ASCII, BLOCKS, advice, bars, count, table
 from uploader.bench.wanted import Wanted
-from uploader.observe.report import DONE, FAILED, USAGE, print_json, say
 from uploader.printable import printable
+from uploader.saying import DONE, FAILED, USAGE, print_json, say
 
 
 def tell(wanted: Wanted, bench: Bench | None, ending: Ending) -> int:

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from uploader.core.events import Event, Listener
+if TYPE_CHECKING:
+    from uploader.core.events import Event, Listener
 
 # None: a bar if stderr is a terminal. True: a bar, or lines where it is none. False: nothing. A function:
 # every event.
-ProgressOption = bool | Listener | None
+ProgressOption: TypeAlias = "bool | Listener | None"
+
+
+class Shown(Protocol):
+    """What a person sees of an upload, or of several at once."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+
+    def rename(self, name: str) -> None:
+        """What is shown beside the progress is another now."""
+
+    def note(self, text: str) -> None:
+        """Show a line."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Make room for what somebody else prints."""
+
+    def close(self) -> None:
+        """Leave it as it stands."""
 
 
 @contextmanager
@@ -26,13 +47,20 @@ def listening(progress: ProgressOption, name: str, size: int | None) -> Iterator
         yield progress
         return
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    if progress is False or sys.stderr is None or (progress is None and not terminal):
-        yield _ignore
+    with showing(name, size, wanted=terminal if progress is None else progress) as shown:
+        yield shown
+
+
+@contextmanager
+def showing(name: str, size: int | None, *, wanted: bool) -> Iterator[Shown]:
+    """A bar on a terminal, else lines; nothing where that is not wanted or stderr is closed."""
+    if not wanted or sys.stderr is None:
+        yield _Nothing()
         return
     # Imported only where it is used: a library user who shows nothing does not pay for tqdm.
     from uploader.observe.progress import Bar, Lines
 
-    shown: Bar | Lines = Bar(name, size) if terminal else Lines(name, size)
+    shown: Shown = Bar(name, size) if sys.stderr.isatty() else Lines(name, size)
     try:
         yield shown
     finally:
@@ -40,5 +68,20 @@ def listening(progress: ProgressOption, name: str, size: int | None) -> Iterator
             shown.close()
 
 
-def _ignore(event: Event) -> None:
-    pass
+class _Nothing:
+    """Shows nothing."""
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+    def rename(self, name: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def close(self) -> None:
+        pass

@@ -5,51 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Never
 
 from tqdm import tqdm
 
 from uploader.core.events import (
-    CallRetrying,
     Event,
-    JournalTrouble,
-    LockAwaited,
-    PartRetrying,
     Phase,
     PhaseChanged,
     Progress,
-    Recreating,
     SourceChecked,
     StatusSeen,
     UploadResumed,
 )
 from uploader.observe.text import human_size
+from uploader.observe.trouble import trouble
 from uploader.printable import printable
 
 _DONE = (Phase.DONE, Phase.FAILED)
-
-
-def trouble(event: Event) -> str:
-    """One line for an event that a person should know of; "" for any other."""
-    match event:
-        case PartRetrying():
-            when = f" in {event.delay:.1f} s" if event.delay >= 0.1 else ""
-            return printable(f"part {event.part.number}: {event.detail}; trying again{when}")
-        case CallRetrying():
-            return printable(f"{event.detail}; trying again in {event.delay:.1f} s")
-        case Recreating(old_upload_id=""):
-            return printable(f"starting anew: {event.reason}")
-        case Recreating():
-            return printable(f"starting over under a new upload id, every part is sent again: {event.reason}")
-        case UploadResumed():
-            there = (
-                f"{event.parts_stored} of {event.parts} parts ({human_size(event.bytes_stored)}) are there"
-            )
-            return printable(f"resuming upload {event.upload_id}: {there}")
-        case JournalTrouble() | LockAwaited():
-            return printable(event.detail)
-        case _:
-            return ""
 
 
 def _checked(event: SourceChecked) -> str:
@@ -87,7 +61,21 @@ class Bar:
             case _ if said := trouble(event):
                 if isinstance(event, UploadResumed):  # what is there was not sent now, and is no speed
                     self._bar.initial = self._bar.n = self._bar.last_print_n = event.bytes_stored
-                self._bar.write(said, file=sys.stderr)
+                self.note(said)
+
+    def rename(self, name: str) -> None:
+        """Show it under another name."""
+        self._name = printable(name)
+        self._bar.set_description_str(self._name)
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.write(printable(text), file=sys.stderr)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Take the bar away meanwhile."""
+        room: AbstractContextManager[None] = tqdm.external_write_mode(file=sys.stderr)
+        return room
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -128,7 +116,15 @@ class Lines:
                 if isinstance(event, UploadResumed):  # what is there was not sent now, and is no speed
                     self._there = event.bytes_stored
                     self._began = self._last = self._clock()  # the next line has some seconds to go by
-                self._say(said)
+                self.note(said)
+
+    def rename(self, name: str) -> None:
+        """Show it under another name."""
+        self._name = printable(name)
+
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self._say(printable(text))
 
     def _progress(self, sent: int) -> None:
         if not self._size or not self._is_time():
@@ -148,6 +144,10 @@ class Lines:
 
     def _say(self, text: str) -> None:
         print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def aside(self) -> AbstractContextManager[None]:
+        """There is room."""
+        return nullcontext()
 
     def close(self) -> None:
         """Nothing is left open."""

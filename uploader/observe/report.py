@@ -1,41 +1,32 @@
-"""What the command says of uploads, on stdout and stderr, and the exit code it comes to."""
+"""Gathers how the uploads of one command went, and says it."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
-from uploader.core.events import (
-    Event,
-    Finished,
-    JournalKept,
-    Listener,
-    PartStored,
-    Phase,
-    PhaseChanged,
-    Recreating,
-    UploadCreated,
-    UploadResumed,
-)
+from uploader.core.events import Event, Listener
 from uploader.errors import AnswerError, AuthError, InputError, UploaderError
 from uploader.models import UploadResult
-from uploader.observe import listening
+from uploader.observe import showing
+from uploader.observe.attempt import Attempt
 from uploader.observe.stops import STOPS, Terminated
 from uploader.observe.text import human_size
+from uploader.observe.together import Together
 from uploader.printable import printable
-
-DONE, FAILED, USAGE, RESUMABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
-
-
-def say(text: str) -> None:
-    """A line on stderr, from the command; none where stderr is closed."""
-    if sys.stderr is None:
-        return
-    with suppress(OSError):  # nobody reads it; that changes nothing about the upload
-        print(f"uploader: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+from uploader.saying import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RESUMABLE,
+    TERMINATED,
+    USAGE,
+    error_fields,
+    print_json,
+    say,
+)
 
 
 def exit_code(error: UploaderError) -> int:
@@ -58,146 +49,121 @@ class Report:
         self.stopped = False
         self._as_json = as_json
         self._quiet = quiet
-        self._outcomes: list[dict[str, Any]] = []
+        self._numbers = itertools.count()
+        self._outcomes: list[tuple[int, dict[str, Any]]] = []
         self._code = DONE
-        self._upload_id: str | None = None
-        self._all_there = False
-        self._kept = False
-        self._result: UploadResult | None = None
-        self._parts = self._stored = 0
+        self._aside: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def begin(self, name: str = "") -> Attempt:
+        """Another upload is about to be tried."""
+        return Attempt(name, next(self._numbers))
 
     @contextmanager
-    def attempt(self, name: str = "") -> Iterator[None]:
-        """What is tried inside, for the file `name`; its errors end here, and become messages."""
-        self._upload_id, self._all_there, self._kept, self._result = None, False, False, None
-        self._parts = self._stored = 0
+    def attempt(self, attempt: Attempt | None = None) -> Iterator[Attempt]:
+        """What is tried inside; its errors end here, and become messages, as do stops.
+
+        Stops come only where they are armed, which the caller does inside: one that was waiting is raised
+        then, and could not be on entering this.
+        """
+        attempt = attempt or self.begin()
         try:
-            with STOPS.armed():
-                yield
+            yield attempt
         except UploaderError as error:
             with STOPS.deferred():
-                self._failed(error, name)
+                self.failed(attempt, error)
         except KeyboardInterrupt as error:
             with STOPS.deferred():
-                self._interrupted(error, name)
+                self.interrupted(attempt, error)
 
     @contextmanager
-    def listening(self, name: str, size: int | None) -> Iterator[Listener]:
-        """A listener that shows progress, as a bar or in lines, and remembers the upload id."""
-        with listening(not self._quiet, name, size) as shown:
+    def listening(self, attempt: Attempt, name: str, size: int | None) -> Iterator[Listener]:
+        """A listener that shows progress, as a bar or in lines, and remembers how far it got."""
+        with showing(name, size, wanted=not self._quiet) as shown:
+            yield _both(attempt, shown)
 
-            def listener(event: Event) -> None:
-                self._note(event)
-                with suppress(OSError):  # an upload goes on when nobody can read of it any more
-                    shown(event)
+    @contextmanager
+    def listening_together(self, size: int, count: int) -> Iterator[Callable[[Attempt], Listener]]:
+        """The same for `count` files at once, `size` bytes in all: a listener for each."""
+        with showing(f"0 of {count} files", size, wanted=not self._quiet) as shown:
+            together, self._aside = Together(shown, count), shown.aside
+            try:
+                yield lambda attempt: _both(attempt, together.listener(attempt.name))
+            finally:
+                self._aside = nullcontext
 
-            yield listener
-
-    def waiting_for(self, upload_id: str) -> None:
-        """The upload is all there already."""
-        self._upload_id, self._all_there = upload_id, True
-
-    def done(self, result: UploadResult) -> None:
+    def done(self, attempt: Attempt, result: UploadResult) -> None:
         """One upload is done."""
         with STOPS.deferred():
-            self._done(result)
+            self._done(attempt, result)
 
-    def _done(self, result: UploadResult) -> None:
-        self._result = None
-        self._outcomes.append(result.model_dump())
+    def _done(self, attempt: Attempt, result: UploadResult) -> None:
+        attempt.result = None
+        self._outcomes.append((attempt.number, result.model_dump()))
         if self._as_json or self._quiet:
             return
         entity = f", {result.entity_id}" if result.entity_id else ""
         line = f"{result.file_name or result.upload_id}: {result.status} (upload {result.upload_id}{entity})"
-        print(printable(line), flush=True)  # noqa: T201
-        if result.bytes_sent or result.bytes_resumed:
+        with self._aside():
+            print(printable(line), flush=True)  # noqa: T201
+        if (result.bytes_sent or result.bytes_resumed) and not (self.several and result.parts == 1):
             say(summary(result))
 
     def close(self) -> int:
         """Print what is owed to stdout; the exit code."""
+        outcomes = [outcome for _, outcome in sorted(self._outcomes, key=lambda it: it[0])]
         if self._as_json:
-            print_json({"uploads": self._outcomes} if self.several else self._outcomes[-1])
-        if self._code == USAGE and any("status" in outcome for outcome in self._outcomes):
+            print_json({"uploads": outcomes} if self.several else outcomes[-1])
+        if self._code == USAGE and any("status" in outcome for outcome in outcomes):
             return FAILED  # something was sent after all
         return self._code
 
-    def _note(self, event: Event) -> None:
-        if isinstance(event, UploadCreated):
-            self._upload_id, self._kept = event.upload_id, False
-            self._parts, self._stored = event.parts, 0
-        elif isinstance(event, UploadResumed):
-            self._parts, self._stored = event.parts, event.parts_stored
-        elif isinstance(event, PartStored):
-            self._stored += 1
-        elif isinstance(event, Recreating):
-            self._kept = False
-        elif isinstance(event, Finished):
-            self._result = event.result
-        elif isinstance(event, JournalKept):
-            self._upload_id, self._kept = event.upload_id, True
-        elif isinstance(event, PhaseChanged):
-            self._all_there = event.phase in (Phase.COMPLETING, Phase.VALIDATING)
-
-    def _failed(self, error: UploaderError, name: str) -> None:
-        self._end(
-            type(error).__name__,
-            str(error),
-            error.upload_id,
-            exit_code(error),
-            name,
-            resumable=error.resumable,
-        )
+    def failed(self, attempt: Attempt, error: UploaderError) -> None:
+        """One upload ended in an error."""
+        kind, code = type(error).__name__, exit_code(error)
+        self._end(attempt, kind, str(error), error.upload_id, code, resumable=error.resumable)
 
     def not_begun(self, names: Sequence[str]) -> None:
-        """These were to come after the one that was stopped."""
+        """These were to come after what was stopped."""
         if names:
             say(f"not begun: {', '.join(names)}")
 
-    def _interrupted(self, error: KeyboardInterrupt, name: str) -> None:
+    def interrupted(self, attempt: Attempt, error: KeyboardInterrupt) -> None:
+        """One upload was stopped by Ctrl-C or SIGTERM."""
         self.stopped = True
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-        if self._result is not None:  # it came too late for this one
+        if attempt.result is not None:  # it came too late for this one
             self._code = self._code or code
-            self.done(self._result)
+            self.done(attempt, attempt.result)
             return
-        resumable = self._all_there or self._kept
-        self._end(type(error).__name__, self._how_far(), self._upload_id, code, name, resumable=resumable)
+        kind, upload_id = type(error).__name__, attempt.upload_id
+        self._end(attempt, kind, attempt.how_far, upload_id, code, resumable=attempt.resumable)
 
     def _end(
-        self, kind: str, message: str, upload_id: str | None, code: int, name: str, *, resumable: bool
+        self,
+        attempt: Attempt,
+        kind: str,
+        message: str,
+        upload_id: str | None,
+        code: int,
+        *,
+        resumable: bool,
     ) -> None:
         self._code = self._code or code
-        outcome = error_fields(kind, message, upload_id, resumable=resumable)
-        self._outcomes.append(outcome | {"file_name": name} if self.several and name else outcome)
+        name, outcome = attempt.name, error_fields(kind, message, upload_id, resumable=resumable)
+        outcome |= {"file_name": name} if self.several and name else {}
+        self._outcomes.append((attempt.number, outcome))
         named = f"{name}: {message}" if name and name not in message else message
-        say(f"{named}{self._hint(upload_id, resumable=resumable)}")
-
-    def _how_far(self) -> str:
-        """Where it was stopped."""
-        if self._all_there:
-            return "stopped; every part is there" if self._parts else "stopped waiting"
-        if self._upload_id is None:
-            return "stopped; nothing was sent"
-        return f"stopped; the upload was not completed, {self._stored} of {self._parts} parts are there"
-
-    def _hint(self, upload_id: str | None, *, resumable: bool) -> str:
-        """How to go on, or which upload it was."""
-        if not upload_id:
-            return ""
-        if resumable and (self._kept or self._all_there):
-            return f"; go on with: uploader {'resume' if self._kept else 'wait'} {upload_id}"
-        return f" (upload {upload_id})"
+        with self._aside():
+            say(f"{named}{attempt.hint(upload_id, resumable=resumable)}")
 
 
-def error_fields(kind: str, message: str, upload_id: str | None, *, resumable: bool) -> dict[str, Any]:
-    """An error as `--json` shows it."""
-    fields = {"type": kind, "message": message, "upload_id": upload_id, "resumable": resumable}
-    return {"error": fields}
+def _both(attempt: Attempt, shown: Listener) -> Listener:
+    def listener(event: Event) -> None:
+        attempt(event)
+        with suppress(OSError):  # an upload goes on when nobody can read of it any more
+            shown(event)
 
-
-def print_json(value: dict[str, Any]) -> None:
-    """One JSON object, on a line of stdout: ASCII, so that no terminal or encoding can trip over it."""
-    print(json.dumps(value), flush=True)  # noqa: T201
+    return listener
 
 
 def summary(result: UploadResult) -> str:

@@ -1,0 +1,115 @@
+"""Several small files at once: alone, none of them fills the link, nor the wait for its verdict."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from uploader.client import Uploader
+from uploader.core.events import Listener
+from uploader.errors import UploadCancelledError, UploaderError
+from uploader.job import Job
+from uploader.models import UploadResult
+from uploader.observe.attempt import Attempt
+from uploader.observe.report import Report
+from uploader.observe.stops import STOPS
+
+# Files at once: each has one part, so no more parts are in flight than of one large file by default.
+FILES = 8
+
+
+Item = tuple[Job, Attempt]
+
+
+def small_ones(items: Sequence[Item]) -> list[Item]:
+    """Those of one part that can be sent at once: each target once, and none if it would be alone."""
+    found = {job.target: (job, attempt) for job, attempt in reversed(items) if job.plan.count == 1}
+    return list(reversed(found.values())) if len(found) > 1 else []
+
+
+def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> list[Item]:
+    """Upload these, `FILES` at once; those that were not begun when it was stopped."""
+    size = sum(job.plan.file_size for job, _ in items)
+    with (
+        ThreadPoolExecutor(FILES, thread_name_prefix="uploader-file") as pool,
+        report.listening_together(size, len(items)) as listener,
+    ):
+        batch = _Batch(report, uploader, items, pool, listener)
+        try:
+            with STOPS.armed():
+                batch.run()
+        except KeyboardInterrupt as error:
+            with STOPS.deferred():
+                batch.stop(error)
+    return list(batch.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How one upload ended."""
+
+    attempt: Attempt
+    result: UploadResult | None = None
+    error: BaseException | None = None
+
+
+class _Batch:
+    """What is under way, and what waits for its turn."""
+
+    def __init__(
+        self,
+        report: Report,
+        uploader: Uploader,
+        items: Sequence[Item],
+        pool: ThreadPoolExecutor,
+        listener: Callable[[Attempt], Listener],
+    ) -> None:
+        self.waiting = deque(items)
+        self._report = report
+        self._uploader = uploader
+        self._pool = pool
+        self._listener = listener
+        self._under_way = 0
+        self._cancelled = threading.Event()
+        self._ends: queue.SimpleQueue[_End] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Until all are done."""
+        while self.waiting or self._under_way:
+            while self.waiting and self._under_way < FILES:
+                self._pool.submit(self._send, *self.waiting.popleft())
+                self._under_way += 1
+            with suppress(queue.Empty):  # a wait without end cannot be interrupted on Windows
+                self._tell(self._ends.get(timeout=0.1))
+
+    def stop(self, stop: KeyboardInterrupt) -> None:
+        """End what is under way, and tell how far it got."""
+        self._cancelled.set()
+        while self._under_way:
+            self._tell(self._ends.get(), stop)
+        self._report.stopped = True
+
+    def _tell(self, end: _End, stop: KeyboardInterrupt | None = None) -> None:
+        self._under_way -= 1
+        if end.result is not None:
+            self._report.done(end.attempt, end.result)
+        elif stop is not None and isinstance(end.error, UploadCancelledError):
+            self._report.interrupted(end.attempt, stop)
+        elif isinstance(end.error, UploaderError):
+            self._report.failed(end.attempt, end.error)
+        elif end.error is not None:
+            raise end.error  # a defect
+
+    def _send(self, job: Job, attempt: Attempt) -> None:
+        listener = self._listener(attempt)
+        try:
+            result = self._uploader.run(job, progress=listener, cancelled=self._cancelled)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is seen
+            self._ends.put(_End(attempt, error=error))
+        else:
+            self._ends.put(_End(attempt, result))

@@ -1,0 +1,272 @@
+"""What the command does, once its arguments are read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from uploader.batch import small_ones, upload_small
+from uploader.client import Uploader
+from uploader.errors import StateError
+from uploader.io.state import state_directory
+from uploader.job import Job
+from uploader.models import PendingState, PendingUpload
+from uploader.observe.attempt import Attempt
+from uploader.observe.report import Report
+from uploader.observe.stops import STOPS
+from uploader.observe.table import table
+from uploader.options import JWT_VARIABLE, ResumeOptions, UploadOptions, WaitFor
+from uploader.pending import forget as forget_upload
+from uploader.pending import pending_uploads
+from uploader.saying import DONE, USAGE, print_json, say
+
+_UNFINISHED = (PendingState.INTERRUPTED, PendingState.STOPPED, PendingState.MISSING)
+_ABANDONED = (PendingState.FAILED, PendingState.GONE)
+
+
+def upload(
+    files: Sequence[str], *, project_id: str | None, as_json: bool, quiet: bool, **options: Any
+) -> int:
+    """Upload files: the small ones several at once, then the others one after the other."""
+    options["resume"] = not options.pop("no_resume")
+    report = Report(as_json=as_json, quiet=quiet, several=len(files) > 1)
+    with report.attempt(), STOPS.armed(), Uploader(project_id=project_id) as uploader:
+        given = cast(UploadOptions, _plain(options))
+        jobs = [uploader.prepare(file, **given) for file in files]
+        items = [(job, report.begin(job.file_name)) for job in jobs]
+        small = small_ones(items)
+        waiting = [item for item in items if item not in small]
+        not_begun = upload_small(report, uploader, small) if small else []
+        while waiting and not report.stopped:
+            job, attempt = waiting.pop(0)
+            with report.attempt(attempt), STOPS.armed():
+                _run(report, attempt, uploader, job)
+        if report.stopped:
+            report.not_begun([job.file_name for job, _ in (*not_begun, *waiting)])
+    return report.close()
+
+
+def resume(
+    which: Sequence[str], *, project_id: str | None, as_json: bool, quiet: bool, **options: Any
+) -> int:
+    """Go on with interrupted uploads: those named, or all."""
+    report = Report(as_json=as_json, quiet=quiet, several=len(which) != 1)
+    with report.attempt(), STOPS.armed(), ExitStack() as stack:
+        uploader = stack.enter_context(Uploader(project_id=project_id))
+        chosen = _choose(which, base_url=uploader.base_url, project_id=project_id)
+        report.several = len(which) != 1 or len(chosen) != 1
+        uploaders = {project_id: uploader}
+        for pending in chosen:
+            if pending.project_id not in uploaders:
+                other = Uploader(project_id=pending.project_id)
+                uploaders[pending.project_id] = stack.enter_context(other)
+            uploader = uploaders[pending.project_id]
+            with report.attempt(report.begin(pending.file_name)) as attempt, STOPS.armed():
+                given = cast(ResumeOptions, _plain(options))
+                _run(report, attempt, uploader, uploader.prepare_resume(pending.upload_id, **given))
+            if report.stopped:
+                break
+        if not chosen:
+            say(_nothing(uploader.base_url))
+    return report.close()
+
+
+def _run(report: Report, attempt: Attempt, uploader: Uploader, job: Job) -> None:
+    """One upload of perhaps several."""
+    with report.listening(attempt, job.file_name, job.plan.file_size) as listener:
+        result = uploader.run(job, progress=listener)
+    report.done(attempt, result)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """The command's options as Python's."""
+    return options | {"wait_for": None if options["wait_for"] == "none" else options["wait_for"]}
+
+
+def _choose(
+    which: Sequence[str], *, base_url: str | None = None, project_id: str | None = None
+) -> list[PendingUpload]:
+    """The unfinished uploads that are meant: by id, by file, or all that can be gone on with.
+
+    Raises:
+        StateError: one is not known.
+    """
+    known = pending_uploads(state_directory(os.environ))
+    here = [
+        pending
+        for pending in known
+        if base_url in (None, pending.base_url) and project_id in (None, pending.project_id)
+    ]
+    if not which:
+        return [pending for pending in here if pending.state in _UNFINISHED]
+    chosen: dict[str, PendingUpload] = {}
+    for name in which:
+        path = os.path.realpath(name)
+        found = [it for it in here if name == it.upload_id]
+        found = found or [it for it in here if path == it.path and it.state not in _ABANDONED]
+        if not found:
+            elsewhere = next((it for it in known if name == it.upload_id or path == it.path), None)
+            raise StateError(
+                f"nothing is known of an unfinished upload {name}{_where(elsewhere)}: see uploader list"
+            )
+        chosen |= {it.upload_id: it for it in found}
+    return list(chosen.values())
+
+
+def _where(pending: PendingUpload | None) -> str:
+    """Where an upload goes that does not go here."""
+    if pending is None:
+        return ""
+    project = f"project {pending.project_id}" if pending.project_id else "no project"
+    return f" here (it goes to {pending.base_url}, {project})"
+
+
+def _nothing(base_url: str) -> str:
+    """Why there is nothing to go on with."""
+    known = pending_uploads(state_directory(os.environ))
+    running = sum(it.state is PendingState.RUNNING for it in known)
+    hint = f"; {running} running" if running else ""
+    others = sum(it.base_url != base_url for it in known)
+    hint += f"; {others} for another API (see uploader list and SCENARIO_BASE_URL)" if others else ""
+    return f"there is nothing to go on with at {base_url}{hint}"
+
+
+def list_(*, as_json: bool) -> int:
+    """Show the uploads that are not done."""
+    report = Report(as_json=as_json, several=True)
+    with report.attempt(), STOPS.armed():
+        uploads = pending_uploads(state_directory(os.environ))
+        if as_json:
+            print_json({"uploads": [pending.model_dump(mode="json") for pending in uploads]})
+            return DONE
+        for line in table(uploads) if uploads else ():
+            click.echo(line)
+        if not uploads:
+            say("no upload is unfinished")
+    return report.close()
+
+
+def forget(which: Sequence[str], *, older_than: timedelta | None) -> int:
+    """Forget unfinished uploads: those named, or all."""
+    report = Report()
+    with report.attempt(), STOPS.armed():
+        directory = state_directory(os.environ)
+        chosen = _choose(which) if which else pending_uploads(directory)
+        now, forgotten = datetime.now(UTC), 0
+        for pending in chosen:
+            young = older_than is not None and now - pending.updated_at < older_than
+            if young or (pending.state is PendingState.RUNNING and not which):
+                continue
+            named = report.begin(pending.file_name)
+            with report.attempt(named), STOPS.armed(), suppress(*([] if which else [StateError])):
+                forget_upload(directory, pending.upload_id)  # of all, one may be done meanwhile
+                say(f"forgot {pending.upload_id}, {pending.path}")
+                forgotten += 1
+        if not forgotten:
+            say("nothing was forgotten")
+    return report.close()
+
+
+def wait(
+    upload_id: str,
+    *,
+    wait_for: WaitFor,
+    timeout: float | None,
+    project_id: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Wait for the verdict on an upload that was sent."""
+    report = Report(as_json=as_json, quiet=quiet)
+    with report.attempt() as attempt, STOPS.armed(), Uploader(project_id=project_id) as uploader:
+        attempt.waits_for(upload_id)
+        with report.listening(attempt, upload_id, None) as listener:
+            result = uploader.wait(upload_id, wait_for=wait_for, timeout=timeout, progress=listener)
+        report.done(attempt, result)
+    return report.close()
+
+
+def serve(
+    host: str,
+    port: int,
+    directory: Path | None,
+    *,
+    ttl: float,
+    faults: Sequence[str],
+    no_resign: bool,
+    rate: int | None,
+) -> int:
+    """Run the embedded service until Ctrl-C."""
+    local = _local()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        serving = local.serve(
+            directory, host=host, port=port, ttl=ttl, resign=not no_resign, faults=faults, rate=rate
+        )
+        with serving as service:
+            click.echo(f"# serving {service.base_url}; use it with")
+            for line in _environment_lines(service.environment):
+                click.echo(line)
+            sys.stdout.flush()
+            while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
+                pass
+    except (ValueError, OSError) as error:
+        say(error.strerror or str(error) if isinstance(error, OSError) else str(error))
+        return USAGE
+    return DONE
+
+
+def _environment_lines(environment: Mapping[str, str]) -> Iterator[str]:
+    """What to type into this system's shell."""
+    windows = sys.platform == "win32"
+    for name, value in environment.items():
+        yield f'$env:{name}="{value}"' if windows else f"export {name}={value}"
+    if os.environ.get(JWT_VARIABLE):  # it would win
+        yield f"Remove-Item Env:{JWT_VARIABLE}" if windows else f"unset {JWT_VARIABLE}"
+
+
+def demo(file: Path | None) -> int:
+    """Upload to an embedded service that goes wrong."""
+    _local()
+    from uploader.demo import run
+
+    report = Report()
+    with report.attempt(), STOPS.armed():
+        run(file)
+    return report.close()
+
+
+def bench(**options: Any) -> int:
+    """Find the setting that fills the link."""
+    if options["local"]:
+        _local()
+    from uploader.bench.command import run
+    from uploader.bench.wanted import Wanted
+
+    return run(Wanted(**options))
+
+
+def _local() -> Any:
+    """The embedded service, an extra.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        from uploader import local
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"the embedded service is not installed ({error.name}): pip install 'scenario-uploader[local]'"
+        ) from None
+    return local
