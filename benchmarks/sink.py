@@ -1,7 +1,8 @@
 """A store that throws everything away, at the least cost: what the benchmark uploads to.
 
-It speaks just enough of the protocol: create, get, action `complete`, and PUT of parts. It shares no code
-with the client nor with `uploader.local`, and hashes nothing. Each connection has a thread that reads into
+It speaks just enough of the protocol: create, get, action `complete`, and PUT of parts; and for the peers
+just enough of S3's: the same three steps, in XML, checked by nobody. It shares no code with the client nor
+with `uploader.local`, and hashes nothing. Each connection has a thread that reads into
 one buffer again and again; TLS and reads release the GIL, so it uses as many cores as there are.
 
 Over its standard streams: first one line of JSON with `base_url` and `ca_file`; then, for each line it is
@@ -24,11 +25,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # One TLS record is at most 16 KiB, and a read never returns more than one; without TLS more comes at once.
 BUFFER = 256 * 1024
 HEAD_LIMIT = 64 * 1024
+
+# The length of a real one: temporary credentials take most of a presigned URL's 1.2 KB.
+TOKEN = "IQoJb3JpZ2luX2VjE" + "Fk3zR7qLw9%2BnT5yB" * 36
 
 # No 32 hex digits, so no client takes it for an MD5.
 ETAG = '"sink-1"'
@@ -57,11 +61,27 @@ class Received:
 
 @dataclass(slots=True)
 class Request:
-    """A request without its body."""
+    """A request without its body; the fields' names are lower case."""
 
     method: str
     path: str
-    length: int
+    query: str
+    fields: dict[str, str]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body, without what frames them: AWS's chunks say how much they carry."""
+        return int(self.fields.get("x-amz-decoded-content-length") or self.fields.get("content-length", "0"))
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body comes in chunks, whatever its length."""
+        return "chunked" in self.fields.get("transfer-encoding", "").lower()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client wants to hear that it may send the body."""
+        return "expect" in self.fields
 
 
 class Peer:
@@ -93,18 +113,44 @@ class Peer:
         body, self._ahead = self._ahead[:length], self._ahead[length:]
         return body
 
+    def drop(self, request: Request) -> None:
+        """Read a request's body, however it comes, and forget it."""
+        if request.chunked:
+            self._drop_chunks()
+        else:  # the framing of AWS's chunks counts here
+            self.discard(int(request.fields.get("content-length", "0")))
+
     def discard(self, length: int) -> None:
-        """Read a body of any size into the same memory, and forget it."""
+        """Read so many bytes into the same memory, and forget them."""
         left = length - len(self._ahead)
-        self._ahead = b""
+        self._ahead = self._ahead[length:]
         receive, buffer = self._sock.recv_into, self._buffer
         while left > 0:
             count = receive(buffer, min(BUFFER, left))
             if not count:
                 raise ConnectionError("the body ended early")
             left -= count
-        if left:
-            raise ConnectionError("more came than was announced")
+
+    def _drop_chunks(self) -> None:
+        while length := int(self._line().partition(b";")[0], 16):
+            self.discard(length)
+            self._line()
+        while self._line():  # trailers
+            pass
+
+    def _line(self) -> bytes:
+        """The next line of a chunked body, without its end."""
+        while b"\r\n" not in self._ahead:
+            data = self._sock.recv(HEAD_LIMIT)
+            if not data or len(self._ahead) > HEAD_LIMIT:
+                raise ConnectionError("the body ended early")
+            self._ahead += data
+        line, _, self._ahead = self._ahead.partition(b"\r\n")
+        return line
+
+    def go_on(self) -> None:
+        """Say that the body may come."""
+        self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer(self, status: str, body: bytes = b"", **headers: str) -> None:
         """Send an answer."""
@@ -116,13 +162,14 @@ class Peer:
 def _parse(head: str) -> Request:
     first, *lines = head.split("\r\n")
     method, target, _ = first.split(" ", 2)
-    fields = dict(line.lower().split(":", 1) for line in lines)
-    return Request(method, target.partition("?")[0], int(fields.get("content-length", "0")))
+    path, _, query = target.partition("?")
+    pairs = (line.partition(":") for line in lines)
+    return Request(method, path, query, {name.lower(): value.strip() for name, _, value in pairs})
 
 
 @dataclass(slots=True)
 class Sink:
-    """Answers requests: the control API as JSON, parts with an ETag."""
+    """Answers requests: the control API as JSON, S3's as XML, parts with an ETag."""
 
     base: str
     received: Received = field(default_factory=Received)
@@ -137,12 +184,17 @@ class Sink:
                 self._answer(peer, request)
 
     def _answer(self, peer: Peer, request: Request) -> None:
+        if request.waits:
+            peer.go_on()
         if request.method == "PUT":
-            peer.discard(request.length)
+            peer.drop(request)
             self.received.add(request.length)
             peer.answer("200 OK", ETag=ETAG)
             return
         body = peer.body(request.length)
+        if not request.path.startswith("/v1/"):
+            peer.answer("200 OK", s3_answer(request), **{"Content-Type": "application/xml"})
+            return
         upload = self._upload(request, json.loads(body) if body else {})
         kind = {"Content-Type": "application/json"}
         peer.answer("200 OK", json.dumps({"upload": upload}).encode(), **kind)
@@ -159,10 +211,21 @@ class Sink:
         query = (
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=sink%2F20261121%2Flocal%2Fs3%2Faws4_request"
             f"&X-Amz-Date={now:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host"
-            f"&partNumber={number}&uploadId=sink&X-Amz-Signature={number:064x}"
+            f"&X-Amz-Security-Token={TOKEN}&partNumber={number}&uploadId=sink&X-Amz-Signature={number:064x}"
         )
         expires = (now + timedelta(hours=1)).isoformat()
         return {"number": number, "url": f"{self.base}/parts/{number}?{query}", "expires": expires}
+
+
+def s3_answer(request: Request) -> bytes:
+    """What S3 answers to CreateMultipartUpload, and to CompleteMultipartUpload."""
+    if request.query.startswith("uploads"):
+        name, told = "InitiateMultipartUploadResult", "<UploadId>sink</UploadId>"
+    else:
+        name, told = "CompleteMultipartUploadResult", f"<Location>/</Location><ETag>{ETAG}</ETag>"
+    inside = f"<Bucket>bucket</Bucket><Key>file</Key>{told}"
+    space = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<?xml version="1.0" encoding="UTF-8"?><{name} xmlns="{space}">{inside}</{name}>'.encode()
 
 
 def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
@@ -176,7 +239,14 @@ def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
     return context, ca_file
 
 
-def accept(listener: socket.socket, context: ssl.SSLContext | None, sink: Sink) -> None:
+class Serves(Protocol):
+    """What answers the requests of a connection."""
+
+    def serve(self, sock: socket.socket) -> None:
+        """Answer all that comes over one connection."""
+
+
+def accept(listener: socket.socket, context: ssl.SSLContext | None, sink: Serves) -> None:
     """Give every connection its thread."""
     while True:
         sock, _ = listener.accept()
