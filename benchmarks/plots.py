@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OURS, OTHERS, PLAIN = "#1f6feb", "#b6bec9", "#6e7781"
+OURS, OTHERS, PLAIN, LIMIT = "#1f6feb", "#b6bec9", "#6e7781", "#cf222e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,6 @@ class Panel:
     bars: Mapping[str, float]
     dots: Mapping[str, Sequence[float]]
     form: str = ".2f"
-    limit: float | None = None
 
 
 def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
@@ -33,12 +32,11 @@ def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
 
 def _bars(axis: Any, panel: Panel) -> None:
     names = list(panel.bars)
-    drawn = axis.barh(names, list(panel.bars.values()), color=[_color(name) for name in names], height=0.62)
-    axis.bar_label(drawn, fmt=f"{{:{panel.form}}}", padding=6, fontsize=8)
+    axis.barh(names, list(panel.bars.values()), color=[_color(name) for name in names], height=0.62)
     for name, values in panel.dots.items():
         axis.plot(values, [name] * len(values), "o", color="black", markersize=2.2, alpha=0.55)
-    if panel.limit is not None:
-        axis.axvline(panel.limit, color="#cf222e", linewidth=1, linestyle="--")
+        beyond, text = max(values), format(panel.bars[name], panel.form)
+        axis.annotate(text, (beyond, name), (6, 0), textcoords="offset points", va="center", size=8)
     axis.invert_yaxis()
     axis.set_title(panel.title, fontsize=9, loc="left")
     axis.margins(x=0.16)
@@ -77,18 +75,20 @@ class Line:
 
 
 def lines(
-    path: Path, title: str, x: str, y: str, courses: Sequence[Line], limit: float | None = None
+    path: Path, title: str, x: str, y: str, courses: Sequence[Line], limits: Mapping[str, float]
 ) -> None:
-    """Courses over one axis, and a limit they should stay under."""
-    figure, (axis,) = _figure(title, 1, rows=8)
+    """Courses over a logarithmic axis, and the limits they should stay under."""
+    figure, (axis,) = _figure(title, 1, rows=9)
+    axis.set_xscale("log")
     for course in courses:
-        axis.plot(*zip(*course.points, strict=True), label=course.name, linewidth=1.4)
-    if limit is not None:
-        axis.axhline(limit, color="#cf222e", linewidth=1, linestyle="--")
+        axis.plot(*zip(*course.points, strict=True), label=course.name, linewidth=1.6)
+    for text, value in limits.items():
+        axis.axhline(value, color=LIMIT, linewidth=1, linestyle="--")
+        axis.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=8)
     axis.set_ylim(bottom=0)
     axis.set_xlabel(x, fontsize=9)
     axis.set_ylabel(y, fontsize=9)
-    axis.legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8, frameon=False, loc="lower right")
     _tidy(axis)
     _save(figure, path)
 

@@ -11,7 +11,6 @@ is killed as soon as its first new byte has come. What is measured and why: benc
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import statistics
@@ -25,10 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from journals import PART_SIZE, make_journal
 from rig import (
     HERE,
     MB,
-    MIB,
     WrongRunError,
     add_outputs,
     environment,
@@ -38,27 +37,12 @@ from rig import (
     write_json,
 )
 
-PART_SIZE = 16 * MIB
 UPLOAD_ID = "upload_benchmark"
 
 # No run takes this long (seconds) unless it hangs.
 HANG = 60
 
 Sample = dict[str, float]
-
-
-def make_journal(directory: Path, path: Path, base_url: str, stored: int) -> None:
-    """What a run leaves that was killed when `stored` parts of the file were acknowledged."""
-    from uploader import Uploader
-    from uploader.io.journal import Journal
-
-    md5 = hashlib.md5(bytes(PART_SIZE), usedforsecurity=False).hexdigest()
-    with Uploader(jwt="benchmark", base_url=base_url, state_dir=directory) as client:
-        job = client.prepare(path, kind="model", part_size=PART_SIZE)
-    with Journal.open(directory, lambda said: print(said, file=sys.stderr)) as journal:
-        row = journal.begin(job.target, job.plan, job.cargo.source.identity, job.cargo.source.digest())
-        journal.name(row, UPLOAD_ID)
-        journal.store(row, [(number, f'"{md5}"', md5) for number in range(1, stored + 1)])
 
 
 class Server:
@@ -147,7 +131,7 @@ def run(args: argparse.Namespace, directory: Path) -> tuple[dict[str, list[Sampl
         for stored in (args.parts - 10, 10):
             name = f"{stored:,} of {args.parts:,}"
             states[name] = directory / f"state-{stored}"
-            make_journal(states[name], path, server.base_url, stored)
+            make_journal(states[name], path, server.base_url, UPLOAD_ID, stored)
         for number in range(1, args.rounds + 1):
             for name, state in states.items():
                 fresh = directory / "state"

@@ -103,7 +103,7 @@ def environment(ca_file: str, state: Path) -> dict[str, str]:
 
 def table(columns: Columns, rows: list[Row]) -> str:
     """The rows under their headings, as Markdown; a column is its heading and format."""
-    widths = {key: form.split(".")[0].removesuffix("f") for key, (_, form) in columns.items()}
+    widths = {key: form.split(".")[0].rstrip("f,") for key, (_, form) in columns.items()}
     head = [format(title, widths[key]) for key, (title, _) in columns.items()]
     rule = [
         "-" * (len(cell) - 1) + (":" if ">" in widths[key] else "-")

@@ -34,6 +34,8 @@ HEAD_LIMIT = 64 * 1024
 # The length of a real one: temporary credentials take most of a presigned URL's 1.2 KB.
 TOKEN = "IQoJb3JpZ2luX2VjE" + "Fk3zR7qLw9%2BnT5yB" * 36
 
+UPLOAD_ID = "sink-"
+
 # No 32 hex digits, so no client takes it for an MD5.
 ETAG = '"sink-1"'
 
@@ -200,10 +202,17 @@ class Sink:
         peer.answer("200 OK", json.dumps({"upload": upload}).encode(), **kind)
 
     def _upload(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        """The upload that a request is about; its id says how many parts it has, so nothing is kept of it."""
         if request.method == "POST" and request.path.endswith("/uploads"):
-            links = [self._link(number) for number in range(1, int(body["parts"]) + 1)]
-            return {"id": "sink", "status": "pending", "kind": body["kind"], "parts": links}
-        return {"id": "sink", "status": "validated" if request.method == "POST" else "pending"}
+            return self._pending(int(body["parts"]))
+        upload_id = request.path.removeprefix("/v1/uploads/").partition("/")[0]
+        if request.method == "POST":
+            return {"id": upload_id, "status": "validated"}
+        return self._pending(int(upload_id.removeprefix(UPLOAD_ID)))
+
+    def _pending(self, parts: int) -> dict[str, Any]:
+        links = [self._link(number) for number in range(1, parts + 1)]
+        return {"id": f"{UPLOAD_ID}{parts}", "status": "pending", "kind": "model", "parts": links}
 
     def _link(self, number: int) -> dict[str, Any]:
         """A link that looks presigned, as long as real ones are."""
