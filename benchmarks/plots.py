@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OURS, OTHERS, PLAIN, LIMIT = "#1f6feb", "#b6bec9", "#6e7781", "#cf222e"
+OURS, OTHERS, PLAIN, LIMIT = "#1f6feb", "#b6bec9", "#6e7781", "#24292f"
 
 
 @dataclass(frozen=True, slots=True)
