@@ -118,7 +118,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "cpu": cpu_model(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "python": platform.python_version(),
         "openssl": ssl.OPENSSL_VERSION,
         "date": datetime.now(UTC).date().isoformat(),
