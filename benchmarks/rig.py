@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,14 @@ def show(title: str, columns: Columns, rows: list[Row]) -> None:
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """The options that every benchmark has for what becomes of its figures."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it there, as PNG (needs matplotlib)")
+    parser.add_argument("--plot", type=_plot_file, metavar="FILE", help="draw it there, as PNG")
+
+
+def _plot_file(text: str) -> Path:
+    """Where to draw; said at once, and not after minutes, where nothing can be drawn."""
+    if not find_spec("matplotlib"):
+        raise argparse.ArgumentTypeError("needs matplotlib: pip install '.[plot]'")
+    return Path(text)
 
 
 def write_json(args: argparse.Namespace, rows: list[Row], samples: Any) -> None:

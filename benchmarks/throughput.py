@@ -114,8 +114,11 @@ class Sample:
 Samples = dict[str, list[Sample]]
 
 
-def present(names: list[str]) -> list[str]:
-    """Those that are installed; the others are told."""
+def chosen(only: list[str] | None) -> list[str]:
+    """Those to run: all, or those named with the floors they are compared with, if they are installed."""
+    wanted = set(only or CONTENDERS)
+    wanted |= {"floor", *(CONTENDERS[name].floor for name in wanted)}
+    names = [name for name in CONTENDERS if name in wanted]
     missing = [name for name in names if name in PEERS and not PEERS[name]()]
     if missing:
         print(f"left out, not installed: {', '.join(missing)}", file=sys.stderr)
@@ -168,7 +171,7 @@ def run(args: argparse.Namespace, directory: Path) -> tuple[Samples, dict[str, J
     path = directory / "file.safetensors"
     make_random_file(path, args.size)
     with running_sink(directory, args.plain) as sink:
-        jobs = {name: make_job(name, args, path, sink) for name in present(args.only or list(CONTENDERS))}
+        jobs = {name: make_job(name, args, path, sink) for name in chosen(args.only)}
         samples: Samples = {name: [] for name in jobs}
         for number in range(1, args.rounds + 1):
             for name, taken in samples.items():
@@ -257,7 +260,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="http instead of TLS")
     parser.add_argument("--defaults", action="store_true", help="each contender as it comes")
     parser.add_argument("--quick", action="store_true", help="64 MiB, 1 round: only whether it works")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="NAME", help="just these contenders")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTENDERS, metavar="NAME", help="just these, and their floors"
+    )
     add_outputs(parser)
     args = parser.parse_args()
     if args.rounds < 1:
