@@ -28,8 +28,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sink import TOKEN, Peer, accept, make_context
+from sink import TOKEN, accept, make_context
 from usage import cpu_of, peak_of
+from wire import Peer
 
 
 @dataclass(slots=True)
