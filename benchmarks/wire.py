@@ -1,4 +1,4 @@
-"""Just enough of HTTP/1.1 for a server that keeps nothing: requests as they come, bodies read and forgotten."""
+"""Just enough of HTTP/1.1 for a server that keeps nothing: requests, and bodies read and forgotten."""
 
 from __future__ import annotations
 
