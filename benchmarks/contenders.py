@@ -11,35 +11,21 @@ import hashlib
 import http.client
 import io
 import json
-import os
 import queue
-import resource
 import ssl
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import peers
+from jobs import Job, Send
+from usage import Cpu, peak, resident
+
 BLOCK = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to send where; sizes in bytes."""
-
-    path: str
-    base_url: str
-    size: int
-    part_size: int
-    concurrency: int
-
-
-Send = Callable[[Job], int]
-
 
 # The floor: what Python's own HTTP client costs when it does nothing but the transfer.
 
@@ -112,15 +98,11 @@ def _library() -> Callable[..., Send]:
     def make(verify: str) -> Send:
         def send(job: Job) -> int:
             events: list[Any] = []
+            how: dict[str, Any] = {"verify": verify}
+            if not job.defaults:
+                how |= {"concurrency": job.concurrency, "part_size": job.part_size}
             with uploader.Uploader(jwt="benchmark", base_url=job.base_url) as client:
-                result = client.upload(
-                    job.path,
-                    kind="model",
-                    concurrency=job.concurrency,
-                    part_size=job.part_size,
-                    verify=verify,  # type: ignore[arg-type]
-                    progress=events.append,
-                )
+                result = client.upload(job.path, kind="model", progress=events.append, **how)
             _tell_trouble(events)
             return (result.file_size or 0) if result.status == "validated" else 0
 
@@ -141,43 +123,33 @@ CONTENDERS: dict[str, Callable[[], Send]] = {
     "floor+md5": lambda: lambda job: floor(job, md5=True),
     "uploader": lambda: _library()("none"),
     "uploader+md5": lambda: _library()("md5"),
+    "hf_transfer": peers.hf_transfer,
+    "obstore": peers.obstore,
+    "boto3": peers.boto3,
+    "s5cmd": peers.s5cmd,
+    "curl": peers.curl,
+    "guide": peers.guide,
 }
 
 
 # Measuring.
 
 
-def resident() -> int:
-    """Bytes of memory held now; where the system does not tell, the most there ever were."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return peak()
-
-
-def peak() -> int:
-    """The most bytes of memory this process ever held."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
 def measure(name: str, job: Job) -> dict[str, float]:
     """Run a contender and say what its transfer cost; times in seconds, memory in bytes."""
     send = CONTENDERS[name]()
-    before_memory, before = resident(), resource.getrusage(resource.RUSAGE_SELF)
+    imported, before = resident(), Cpu.now()
     started = time.perf_counter()
     sent = send(job)
     wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    after = Cpu.now()
     return {
         "bytes": sent,
         "wall": wall,
-        "user": after.ru_utime - before.ru_utime,
-        "system": after.ru_stime - before.ru_stime,
-        "imported": before_memory,
+        "user": after.user - before.user,
+        "system": after.system - before.system,
+        "imported": imported,
         "peak": peak(),
-        "growth": peak() - before_memory,
     }
 
 

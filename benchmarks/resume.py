@@ -11,9 +11,7 @@ is killed as soon as its first new byte has come. What is measured and why: benc
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -26,36 +24,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from throughput import HERE, MB, MIB, WrongRunError, environment, machine, table
+from journals import PART_SIZE, make_journal
+from rig import (
+    HERE,
+    MB,
+    WrongRunError,
+    add_outputs,
+    environment,
+    make_sparse_file,
+    read_line,
+    show,
+    write_json,
+)
 
-PART_SIZE = 16 * MIB
 UPLOAD_ID = "upload_benchmark"
 
 # No run takes this long (seconds) unless it hangs.
 HANG = 60
 
 Sample = dict[str, float]
-
-
-def make_file(path: Path, parts: int) -> None:
-    """A file of so many parts that takes no room."""
-    path.touch()
-    os.truncate(path, parts * PART_SIZE)
-    time.sleep(0.05)  # the library waits until a file's times have settled: not part of what is measured
-
-
-def make_journal(directory: Path, path: Path, base_url: str, stored: int) -> None:
-    """What a run leaves that was killed when `stored` parts of the file were acknowledged."""
-    from uploader import Uploader
-    from uploader.io.journal import Journal
-
-    md5 = hashlib.md5(bytes(PART_SIZE), usedforsecurity=False).hexdigest()
-    with Uploader(jwt="benchmark", base_url=base_url, state_dir=directory) as client:
-        job = client.prepare(path, kind="model", part_size=PART_SIZE)
-    with Journal.open(directory, lambda said: print(said, file=sys.stderr)) as journal:
-        row = journal.begin(job.target, job.plan, job.cargo.source.identity, job.cargo.source.digest())
-        journal.name(row, UPLOAD_ID)
-        journal.store(row, [(number, f'"{md5}"', md5) for number in range(1, stored + 1)])
 
 
 class Server:
@@ -78,15 +65,6 @@ class Server:
         return read_line(self._process, "the server")
 
 
-def read_line(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    """The next line of JSON that a process prints."""
-    assert process.stdout
-    line = process.stdout.readline()
-    if not line:
-        raise WrongRunError(f"{name} ended; its message is above")
-    return dict(json.loads(line))
-
-
 @contextmanager
 def running_server(directory: Path, parts: int, plain: bool) -> Iterator[Server]:
     """Start the server; it ends when its input is closed."""
@@ -99,7 +77,7 @@ def running_server(directory: Path, parts: int, plain: bool) -> Iterator[Server]
 def resume(server: Server, path: Path, state: Path) -> Sample:
     """Let a fresh process go on with the upload, until its first new byte has come."""
     job = json.dumps({"path": str(path), "base_url": server.base_url})
-    surroundings = environment(server.ca_file) | {"UPLOADER_STATE_DIR": str(state)}
+    surroundings = environment(server.ca_file, state)
     started = time.monotonic()
     with subprocess.Popen(
         [sys.executable, str(HERE / "resume_client.py"), job],
@@ -146,14 +124,14 @@ def phases(started: float, told: dict[str, Any], seen: dict[str, Any]) -> Sample
 def run(args: argparse.Namespace, directory: Path) -> tuple[dict[str, list[Sample]], int]:
     """All rounds: in each, every row has its turn."""
     path = directory / "checkpoint.safetensors"
-    make_file(path, args.parts)
+    make_sparse_file(path, args.parts * PART_SIZE)
     samples: dict[str, list[Sample]] = {}
     with running_server(directory, args.parts, args.plain) as server:
         states = {}
         for stored in (args.parts - 10, 10):
             name = f"{stored:,} of {args.parts:,}"
             states[name] = directory / f"state-{stored}"
-            make_journal(states[name], path, server.base_url, stored)
+            make_journal(states[name], path, server.base_url, UPLOAD_ID, stored)
         for number in range(1, args.rounds + 1):
             for name, state in states.items():
                 fresh = directory / "state"
@@ -193,16 +171,27 @@ COLUMNS = {
 }
 
 
+PHASES = ("python", "import", "identity", "digest", "journal", "connect", "transfer", "parse", "check", "put")
+
+
+def draw(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The phases, one after the other."""
+    from plots import stacked
+
+    titles = {key: COLUMNS[key][0] for key in PHASES}
+    stacked(path, "From the start of a process to the first new byte", "seconds", "stored", titles, rows)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="From the start to the first new byte of a resumed upload.")
     parser.add_argument("--parts", type=int, default=10_000, help="of 16 MiB each (default 10000)")
     parser.add_argument("--rounds", type=int, default=7, help="default 7")
     parser.add_argument("--plain", action="store_true", help="http instead of TLS")
     parser.add_argument("--quick", action="store_true", help="500 parts, 1 round: only whether it works")
-    parser.add_argument("--json", type=Path, default=HERE / "results" / "resume.json", metavar="FILE")
+    add_outputs(parser)
     args = parser.parse_args()
     if args.quick:
-        args.parts, args.rounds, args.json = 500, 1, args.json.with_stem(f"{args.json.stem}-quick")
+        args.parts, args.rounds = 500, 1
     if not 20 < args.parts <= 10_000 or args.rounds < 1:
         parser.error("--parts is a number from 21 to 10000, --rounds one from 1")
     return args
@@ -217,18 +206,14 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     rows = [summarize(name, which, taken) for name, taken in samples.items() for which in ("least", "median")]
-    about = machine()
     how = "plain http" if args.plain else "TLS"
-    print(
-        f"{args.parts:,} parts of {PART_SIZE:,} bytes, {how} on loopback, {answer_bytes:,} bytes of answer,"
-        f" {args.rounds} round(s); seconds\n\n{table(COLUMNS, rows)}\n\n"
-        + " · ".join(f"{k} {v}" for k, v in about.items())
+    title = (
+        f"{args.parts:,} parts of {PART_SIZE:,} bytes, {how} on loopback, {answer_bytes:,} bytes of answer"
     )
-    options = {key: value for key, value in vars(args).items() if key != "json"}
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(
-        json.dumps({"machine": about, "options": options, "rows": rows, "samples": samples}, indent=1)
-    )
+    show(f"{title}, {args.rounds} round(s); seconds", COLUMNS, rows)
+    write_json(args, rows, samples)
+    if args.plot:
+        draw(args.plot, rows)
     return 0
 
 

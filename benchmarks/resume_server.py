@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import queue
-import re
 import socket
 import ssl
 import sys
@@ -29,10 +28,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sink import Peer, accept, make_context
-
-# The length of a real one, whose temporary credentials take most of it.
-TOKEN = "IQoJb3JpZ2luX2VjE" + "Fk3zR7qLw9%2BnT5yB" * 36
+from sink import TOKEN, accept, make_context
+from usage import cpu_of, peak_of
+from wire import Peer
 
 
 @dataclass(slots=True)
@@ -99,23 +97,6 @@ class Service:
         expires = (now + timedelta(days=1)).isoformat()
         url = f"{self.base}/uploads/{self.upload_id}/checkpoint.safetensors?{query}"
         return {"number": number, "url": url, "expires": expires}
-
-
-def cpu_of(pid: int) -> float | None:
-    """The CPU seconds of another process; None where the system does not tell. Exact: a clock, no ticks."""
-    if sys.platform != "linux":
-        return None
-    return time.clock_gettime(~pid << 3 | 2)  # what clock_getcpuclockid(3) makes of a process id
-
-
-def peak_of(pid: int) -> int | None:
-    """The most bytes of memory another process ever held; None where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except OSError:
-        return None
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else None
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """A store that throws everything away, at the least cost: what the benchmark uploads to.
 
-It speaks just enough of the protocol: create, get, action `complete`, and PUT of parts. It shares no code
-with the client nor with `uploader.local`, and hashes nothing. Each connection has a thread that reads into
+It speaks just enough of the protocol: create, get, action `complete`, and PUT of parts; and for the peers
+just enough of S3's: the same three steps, in XML, checked by nobody. It shares no code with the client nor
+with `uploader.local`, and hashes nothing. Each connection has a thread that reads into
 one buffer again and again; TLS and reads release the GIL, so it uses as many cores as there are.
 
 Over its standard streams: first one line of JSON with `base_url` and `ca_file`; then, for each line it is
@@ -24,11 +25,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-# One TLS record is at most 16 KiB, and a read never returns more than one; without TLS more comes at once.
-BUFFER = 256 * 1024
-HEAD_LIMIT = 64 * 1024
+from wire import Peer, Request
+
+# The length of a real one: temporary credentials take most of a presigned URL's 1.2 KB.
+TOKEN = "IQoJb3JpZ2luX2VjE" + "Fk3zR7qLw9%2BnT5yB" * 36
+
+UPLOAD_ID = "sink-"
 
 # No 32 hex digits, so no client takes it for an MD5.
 ETAG = '"sink-1"'
@@ -56,73 +60,8 @@ class Received:
 
 
 @dataclass(slots=True)
-class Request:
-    """A request without its body."""
-
-    method: str
-    path: str
-    length: int
-
-
-class Peer:
-    """One connection's incoming bytes."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._buffer = bytearray(BUFFER)
-        self._ahead = b""
-
-    def request(self) -> Request | None:
-        """The next request's head; None when the client is gone."""
-        head = self._ahead
-        while b"\r\n\r\n" not in head:
-            data = self._sock.recv(HEAD_LIMIT)
-            if not data or len(head) > HEAD_LIMIT:
-                return None
-            head += data
-        head, _, self._ahead = head.partition(b"\r\n\r\n")
-        return _parse(head.decode("latin-1"))
-
-    def body(self, length: int) -> bytes:
-        """A small body, whole."""
-        while len(self._ahead) < length:
-            data = self._sock.recv(length - len(self._ahead))
-            if not data:
-                raise ConnectionError("the body ended early")
-            self._ahead += data
-        body, self._ahead = self._ahead[:length], self._ahead[length:]
-        return body
-
-    def discard(self, length: int) -> None:
-        """Read a body of any size into the same memory, and forget it."""
-        left = length - len(self._ahead)
-        self._ahead = b""
-        receive, buffer = self._sock.recv_into, self._buffer
-        while left > 0:
-            count = receive(buffer, min(BUFFER, left))
-            if not count:
-                raise ConnectionError("the body ended early")
-            left -= count
-        if left:
-            raise ConnectionError("more came than was announced")
-
-    def answer(self, status: str, body: bytes = b"", **headers: str) -> None:
-        """Send an answer."""
-        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self._sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-
-
-def _parse(head: str) -> Request:
-    first, *lines = head.split("\r\n")
-    method, target, _ = first.split(" ", 2)
-    fields = dict(line.lower().split(":", 1) for line in lines)
-    return Request(method, target.partition("?")[0], int(fields.get("content-length", "0")))
-
-
-@dataclass(slots=True)
 class Sink:
-    """Answers requests: the control API as JSON, parts with an ETag."""
+    """Answers requests: the control API as JSON, S3's as XML, parts with an ETag."""
 
     base: str
     received: Received = field(default_factory=Received)
@@ -137,21 +76,33 @@ class Sink:
                 self._answer(peer, request)
 
     def _answer(self, peer: Peer, request: Request) -> None:
+        if request.waits:
+            peer.go_on()
         if request.method == "PUT":
-            peer.discard(request.length)
+            peer.drop(request)
             self.received.add(request.length)
             peer.answer("200 OK", ETag=ETAG)
             return
         body = peer.body(request.length)
+        if not request.path.startswith("/v1/"):
+            peer.answer("200 OK", s3_answer(request), **{"Content-Type": "application/xml"})
+            return
         upload = self._upload(request, json.loads(body) if body else {})
         kind = {"Content-Type": "application/json"}
         peer.answer("200 OK", json.dumps({"upload": upload}).encode(), **kind)
 
     def _upload(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        """The upload that a request is about; its id says how many parts it has, so nothing is kept of it."""
         if request.method == "POST" and request.path.endswith("/uploads"):
-            links = [self._link(number) for number in range(1, int(body["parts"]) + 1)]
-            return {"id": "sink", "status": "pending", "kind": body["kind"], "parts": links}
-        return {"id": "sink", "status": "validated" if request.method == "POST" else "pending"}
+            return self._pending(int(body["parts"]))
+        upload_id = request.path.removeprefix("/v1/uploads/").partition("/")[0]
+        if request.method == "POST":
+            return {"id": upload_id, "status": "validated"}
+        return self._pending(int(upload_id.removeprefix(UPLOAD_ID)))
+
+    def _pending(self, parts: int) -> dict[str, Any]:
+        links = [self._link(number) for number in range(1, parts + 1)]
+        return {"id": f"{UPLOAD_ID}{parts}", "status": "pending", "kind": "model", "parts": links}
 
     def _link(self, number: int) -> dict[str, Any]:
         """A link that looks presigned, as long as real ones are."""
@@ -159,10 +110,21 @@ class Sink:
         query = (
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=sink%2F20261121%2Flocal%2Fs3%2Faws4_request"
             f"&X-Amz-Date={now:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host"
-            f"&partNumber={number}&uploadId=sink&X-Amz-Signature={number:064x}"
+            f"&X-Amz-Security-Token={TOKEN}&partNumber={number}&uploadId=sink&X-Amz-Signature={number:064x}"
         )
         expires = (now + timedelta(hours=1)).isoformat()
         return {"number": number, "url": f"{self.base}/parts/{number}?{query}", "expires": expires}
+
+
+def s3_answer(request: Request) -> bytes:
+    """What S3 answers to CreateMultipartUpload, and to CompleteMultipartUpload."""
+    if request.query.startswith("uploads"):
+        name, told = "InitiateMultipartUploadResult", "<UploadId>sink</UploadId>"
+    else:
+        name, told = "CompleteMultipartUploadResult", f"<Location>/</Location><ETag>{ETAG}</ETag>"
+    inside = f"<Bucket>bucket</Bucket><Key>file</Key>{told}"
+    space = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<?xml version="1.0" encoding="UTF-8"?><{name} xmlns="{space}">{inside}</{name}>'.encode()
 
 
 def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
@@ -176,7 +138,14 @@ def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
     return context, ca_file
 
 
-def accept(listener: socket.socket, context: ssl.SSLContext | None, sink: Sink) -> None:
+class Serves(Protocol):
+    """What answers the requests of a connection."""
+
+    def serve(self, sock: socket.socket) -> None:
+        """Answer all that comes over one connection."""
+
+
+def accept(listener: socket.socket, context: ssl.SSLContext | None, sink: Serves) -> None:
     """Give every connection its thread."""
     while True:
         sock, _ = listener.accept()

@@ -1,11 +1,12 @@
-"""What an upload costs: this library beside the least that Python can do, in the same run.
+"""What an upload costs: this library beside the least that Python can do and its peers, in the same run.
 
-    python benchmarks/throughput.py            # 1 GiB, 5 rounds, TLS: about two minutes
-    python benchmarks/throughput.py --quick    # 64 MiB, 1 round: does it work at all (for CI)
+    python benchmarks/throughput.py               # 1 GiB, 5 rounds, TLS, 8 parts of 16 MiB in flight: minutes
+    python benchmarks/throughput.py --defaults    # each contender as it comes
+    python benchmarks/throughput.py --quick       # 64 MiB, 1 round: does it work at all (for CI)
 
 Every contender runs in a fresh process, so that CPU time and memory are its own, and the contenders take
-turns, so that whatever else the machine does strikes them all alike. What is measured and why:
-benchmarks/README.md.
+turns, so that whatever else the machine does strikes them all alike. A peer that is not installed is left
+out (`pip install '.[bench]'` installs them). What is measured and why: benchmarks/README.md.
 This process imports little on purpose: a child's peak memory starts at its parent's.
 """
 
@@ -13,40 +14,78 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
-import ssl
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-MIB = 1 << 20
-GB = 1e9
-MB = 1e6
-
-# Each contender, and the floor that does the same work.
-CONTENDERS = {
-    "floor": "floor",
-    "floor+md5": "floor+md5",
-    "uploader": "floor",
-    "uploader+md5": "floor+md5",
-}
+import peers
+from jobs import Job
+from rig import (
+    GB,
+    HERE,
+    MB,
+    MIB,
+    Row,
+    Sink,
+    WrongRunError,
+    add_outputs,
+    environment,
+    make_random_file,
+    parse_size,
+    running_sink,
+    show,
+    write_json,
+)
 
 # No transfer of a benchmark takes this long (seconds) unless it hangs.
 HANG = 900
 
 
-class WrongRunError(Exception):
-    """A contender failed, or moved other bytes than it should have."""
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """How a contender is compared.
+
+    Attributes:
+        floor: the floor that does the same work.
+        part_size: its own default in bytes; 0 is the whole file.
+        concurrency: its own default.
+        fixed: it can do nothing else, whatever it is told.
+    """
+
+    floor: str = "floor"
+    part_size: int = 16 * MIB
+    concurrency: int = 8
+    fixed: bool = False
+
+
+CONTENDERS = {
+    "floor": Contender(),
+    "floor+md5": Contender("floor+md5"),
+    "uploader": Contender(),
+    "uploader+md5": Contender("floor+md5"),
+    "hf_transfer": Contender(concurrency=128),
+    "obstore": Contender(part_size=5 * MIB, concurrency=12),
+    "boto3": Contender(part_size=8 * MIB, concurrency=10),
+    "s5cmd": Contender(part_size=50 * MIB, concurrency=5),
+    "curl": Contender(part_size=0, concurrency=1, fixed=True),
+    "guide": Contender(part_size=0, concurrency=1),
+}
+
+# What tells whether a peer is installed.
+PEERS: dict[str, Callable[[], object]] = {
+    "hf_transfer": lambda: find_spec("hf_transfer"),
+    "obstore": lambda: find_spec("obstore"),
+    "boto3": lambda: find_spec("boto3"),
+    "s5cmd": peers.s5cmd_program,
+    "curl": lambda: shutil.which("curl"),
+    "guide": lambda: find_spec("requests"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +98,6 @@ class Sample:
     system: float
     imported: int
     peak: int
-    growth: int
     sink_cpu: float
 
     @property
@@ -67,117 +105,106 @@ class Sample:
         """Client CPU seconds per 10^9 bytes."""
         return (self.user + self.system) / self.bytes * GB
 
+    @property
+    def gb_per_s(self) -> float:
+        """10^9 bytes per second, from the first to the last."""
+        return self.bytes / self.wall / GB
+
 
 Samples = dict[str, list[Sample]]
 
 
-class Sink:
-    """The sink's process, as seen from here."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        hello = self._line()
-        self.base_url: str = hello["base_url"]
-        self.ca_file: str = hello["ca_file"]
-
-    def report(self) -> dict[str, Any]:
-        """What it received and spent since it started."""
-        assert self._process.stdin
-        print(file=self._process.stdin, flush=True)
-        return self._line()
-
-    def _line(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise WrongRunError("the sink ended; its message is above")
-        return dict(json.loads(line))
+def chosen(only: list[str] | None) -> list[str]:
+    """Those to run: all, or those named with the floors they are compared with, if they are installed."""
+    wanted = set(only or CONTENDERS)
+    wanted |= {"floor", *(CONTENDERS[name].floor for name in wanted)}
+    names = [name for name in CONTENDERS if name in wanted]
+    missing = [name for name in names if name in PEERS and not PEERS[name]()]
+    if missing:
+        print(f"left out, not installed: {', '.join(missing)}", file=sys.stderr)
+    return [name for name in names if name not in missing]
 
 
-@contextmanager
-def running_sink(directory: Path, plain: bool) -> Iterator[Sink]:
-    """Start the sink; it ends when its input is closed."""
-    command = [sys.executable, str(HERE / "sink.py"), str(directory), *(["--plain"] if plain else [])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Sink(process)
+def make_job(name: str, args: argparse.Namespace, path: Path, sink: Sink) -> Job:
+    """What a contender is to send, and how."""
+    own, its = CONTENDERS[name], args.defaults or CONTENDERS[name].fixed
+    return Job(
+        path=str(path),
+        base_url=sink.base_url,
+        ca_file=sink.ca_file,
+        size=args.size,
+        part_size=(own.part_size or args.size) if its else args.part_size,
+        concurrency=own.concurrency if its else 1 if name == "guide" else args.concurrency,
+        defaults=args.defaults,
+    )
 
 
-def make_file(path: Path, size: int) -> None:
-    """Random bytes, written out to the disk, and still in the page cache when they are read."""
-    with path.open("wb") as file:
-        for offset in range(0, size, MIB):
-            file.write(os.urandom(min(MIB, size - offset)))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def environment(ca_file: str) -> dict[str, str]:
-    """A contender's environment: it trusts the sink and knows no proxy."""
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return kept | ({"SSL_CERT_FILE": ca_file} if ca_file else {})
-
-
-def transfer(name: str, job: dict[str, Any], sink: Sink) -> Sample:
+def transfer(name: str, job: Job, sink: Sink) -> Sample:
     """Let one contender send the file, and make sure that the sink received it, once."""
     before = sink.report()
-    command = [sys.executable, str(HERE / "contenders.py"), name, json.dumps(job)]
     child = subprocess.run(
-        command, env=environment(sink.ca_file), stdout=subprocess.PIPE, text=True, check=False, timeout=HANG
+        [sys.executable, str(HERE / "contenders.py"), name, json.dumps(asdict(job))],
+        env=environment(sink.ca_file, Path(job.path).parent / "state"),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=HANG,
     )
     if child.returncode:
         raise WrongRunError(f"{name} failed with exit code {child.returncode}; its message is above")
     after, told = sink.report(), json.loads(child.stdout)
-    received = after["bytes"] - before["bytes"]
-    parts = after["parts"] - before["parts"]
-    expected = -(-job["size"] // job["part_size"])
-    if not received == told["bytes"] == job["size"] or parts != expected:
-        raise WrongRunError(
-            f"{name} was to send {job['size']:,} bytes in {expected} parts, says {told['bytes']:,}, "
-            f"and the sink received {received:,} in {parts}"
-        )
+    _check(name, job, told["bytes"], {key: after[key] - before[key] for key in ("bytes", "parts")})
     return Sample(**told, sink_cpu=after["cpu"] - before["cpu"])
 
 
-def run(args: argparse.Namespace, directory: Path) -> Samples:
+def _check(name: str, job: Job, told: int, received: dict[str, int]) -> None:
+    expected = len(job.urls())
+    if not received["bytes"] == told == job.size or received["parts"] != expected:
+        raise WrongRunError(
+            f"{name} was to send {job.size:,} bytes in {expected} parts, says {told:,}, "
+            f"and the sink received {received['bytes']:,} in {received['parts']}"
+        )
+
+
+def run(args: argparse.Namespace, directory: Path) -> tuple[Samples, dict[str, Job]]:
     """All rounds: each lets every contender have its turn."""
     path = directory / "file.safetensors"
-    make_file(path, args.size)
-    samples: Samples = {name: [] for name in CONTENDERS}
+    make_random_file(path, args.size)
     with running_sink(directory, args.plain) as sink:
-        job = {
-            "path": str(path),
-            "base_url": sink.base_url,
-            "size": args.size,
-            "part_size": args.part_size,
-            "concurrency": args.concurrency,
-        }
+        jobs = {name: make_job(name, args, path, sink) for name in chosen(args.only)}
+        samples: Samples = {name: [] for name in jobs}
         for number in range(1, args.rounds + 1):
             for name, taken in samples.items():
-                taken.append(transfer(name, job, sink))
+                taken.append(transfer(name, jobs[name], sink))
                 told = f"round {number}/{args.rounds} {name}: {taken[-1].cpu_per_gb:.3f} CPU s/GB"
                 print(f"{told}, {taken[-1].wall:.2f} s", file=sys.stderr)
-    return samples
+    return samples, jobs
 
 
-def summarize(name: str, samples: Samples) -> dict[str, Any]:
+def summarize(name: str, samples: Samples, job: Job) -> Row:
     """One row of the table; memory is the worst seen."""
     taken = samples[name]
     costs = [sample.cpu_per_gb for sample in taken]
-    wall = min(sample.wall for sample in taken)
     return {
         "contender": name,
+        "how": _how(job),
         "cpu_least": min(costs),
         "cpu_median": statistics.median(costs),
         "to_floor": _ratio(samples, name, "floor"),
         "to_floor_median": _median_ratio(samples, name, "floor"),
-        "to_own_floor": _ratio(samples, name, CONTENDERS[name]),
-        "wall": wall,
-        "gb_per_s": taken[0].bytes / wall / GB,
+        "to_own_floor": _ratio(samples, name, CONTENDERS[name].floor),
+        "wall": min(sample.wall for sample in taken),
+        "gb_per_s": max(sample.gb_per_s for sample in taken),
         "imported_mb": max(sample.imported for sample in taken) / MB,
         "peak_mb": max(sample.peak for sample in taken) / MB,
-        "growth_mb": max(sample.growth for sample in taken) / MB,
         "sink_cpu_least": min(sample.sink_cpu / sample.bytes * GB for sample in taken),
     }
+
+
+def _how(job: Job) -> str:
+    """Parts in flight, and their size."""
+    size = "whole" if job.part_size == job.size else f"{job.part_size / MIB:.0f} MiB"
+    return f"{job.concurrency} x {size}"
 
 
 def _ratio(samples: Samples, name: str, floor: str) -> float:
@@ -194,6 +221,7 @@ def _median_ratio(samples: Samples, name: str, floor: str) -> float:
 
 COLUMNS = {
     "contender": ("contender", "<13"),
+    "how": ("in flight", "<12"),
     "cpu_least": ("CPU s/GB", ">9.3f"),
     "cpu_median": ("median", ">7.3f"),
     "to_floor": ("x floor", ">8.2f"),
@@ -203,54 +231,24 @@ COLUMNS = {
     "gb_per_s": ("GB/s", ">6.2f"),
     "imported_mb": ("import MB", ">10.0f"),
     "peak_mb": ("peak MB", ">8.0f"),
-    "growth_mb": ("growth", ">7.0f"),
     "sink_cpu_least": ("sink s/GB", ">10.2f"),
 }
 
 
-def table(columns: dict[str, tuple[str, str]], rows: list[dict[str, Any]]) -> str:
-    """The rows under their headings, as Markdown; a column is its heading and format."""
-    widths = {key: form.split(".")[0].removesuffix("f") for key, (_, form) in columns.items()}
-    head = [format(title, widths[key]) for key, (title, _) in columns.items()]
-    rule = [
-        "-" * (len(cell) - 1) + (":" if ">" in widths[key] else "-")
-        for key, cell in zip(columns, head, strict=True)
+def draw(path: Path, title: str, samples: Samples, rows: list[Row]) -> None:
+    """CPU, speed and memory of all contenders; a dot for each transfer."""
+    from plots import Panel, bars
+
+    def panel(text: str, key: str, form: str, value: Callable[[Sample], float]) -> Panel:
+        dots = {name: [value(sample) for sample in taken] for name, taken in samples.items()}
+        return Panel(text, {row["contender"]: row[key] for row in rows}, dots, form)
+
+    panels = [
+        panel("client CPU, seconds per GB (less is better)", "cpu_least", ".2f", lambda it: it.cpu_per_gb),
+        panel("GB/s, client and sink on one machine", "gb_per_s", ".2f", lambda it: it.gb_per_s),
+        panel("peak memory, MB (less is better)", "peak_mb", ",.0f", lambda it: it.peak / MB),
     ]
-    body = [[format(row[key], form) for key, (_, form) in columns.items()] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    return {
-        "cores": os.cpu_count(),
-        "cpu": cpu_model(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "openssl": ssl.OPENSSL_VERSION,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        known = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*: (.*)$", known, re.MULTILINE)
-    return found.group(1) if found else platform.machine()
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size such as 16MiB or 1GiB."""
-    found = re.fullmatch(r"(\d+)\s*([KMG]i?B)?", text.strip(), re.IGNORECASE)
-    if not found or not int(found.group(1)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 16MiB")
-    unit = (found.group(2) or "").lower()
-    base = 1024 if "i" in unit else 1000
-    power = " kmg".index(unit[0]) if unit else 0
-    return int(int(found.group(1)) * base**power)
+    bars(path, title, panels)
 
 
 def parse_args() -> argparse.Namespace:
@@ -260,8 +258,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=8, help="parts in flight (default 8)")
     parser.add_argument("--part-size", type=parse_size, default="16MiB", help="default 16MiB")
     parser.add_argument("--plain", action="store_true", help="http instead of TLS")
+    parser.add_argument("--defaults", action="store_true", help="each contender as it comes")
     parser.add_argument("--quick", action="store_true", help="64 MiB, 1 round: only whether it works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTENDERS, metavar="NAME", help="just these, and their floors"
+    )
+    add_outputs(parser)
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error("--rounds is a number from 1")
@@ -273,29 +275,25 @@ def parse_args() -> argparse.Namespace:
 def describe(args: argparse.Namespace) -> str:
     """One line: what was sent, and how."""
     how = "plain http" if args.plain else "TLS"
-    return (
-        f"{args.size:,} bytes over {how} on loopback, parts of {args.part_size:,}, "
-        f"{args.concurrency} in flight, {args.rounds} round(s)"
-    )
+    settings = "each as it comes"
+    if not args.defaults:
+        settings = f"{args.concurrency} parts of {args.part_size / MIB:.0f} MiB in flight"
+    return f"{args.size / MIB:,.0f} MiB over {how} on loopback, {settings}, {args.rounds} round(s)"
 
 
 def main() -> int:
     args = parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples = run(args, Path(directory))
+            samples, jobs = run(args, Path(directory))
     except (WrongRunError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    rows = [summarize(name, samples) for name in samples]
-    about = machine()
-    print(
-        f"{describe(args)}\n\n{table(COLUMNS, rows)}\n\n" + " · ".join(f"{k} {v}" for k, v in about.items())
-    )
-    if args.json:
-        raw = {name: [asdict(sample) for sample in taken] for name, taken in samples.items()}
-        options = {key: value for key, value in vars(args).items() if key != "json"}
-        args.json.write_text(json.dumps({"machine": about, "options": options, "rows": rows, "samples": raw}))
+    rows = [summarize(name, samples, job) for name, job in jobs.items()]
+    show(describe(args), COLUMNS, rows)
+    write_json(args, rows, {name: [asdict(sample) for sample in taken] for name, taken in samples.items()})
+    if args.plot:
+        draw(args.plot, describe(args), samples, rows)
     return 0
 
 
