@@ -93,7 +93,7 @@ def _send_blocks(
 
 def _library() -> Callable[..., Send]:
     """Import it, and only then: what a contender imports is part of its memory."""
-    import uploader
+    from uploader import Uploader
 
     def make(verify: str) -> Send:
         def send(job: Job) -> int:
@@ -101,7 +101,7 @@ def _library() -> Callable[..., Send]:
             how: dict[str, Any] = {"verify": verify}
             if not job.defaults:
                 how |= {"concurrency": job.concurrency, "part_size": job.part_size}
-            with uploader.Uploader(jwt="benchmark", base_url=job.base_url) as client:
+            with Uploader(jwt="benchmark", base_url=job.base_url) as client:
                 result = client.upload(job.path, kind="model", progress=events.append, **how)
             _tell_trouble(events)
             return (result.file_size or 0) if result.status == "validated" else 0

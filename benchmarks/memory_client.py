@@ -45,11 +45,11 @@ class Watch:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    import uploader
+    from uploader import Uploader
 
     watch = Watch(job["stop_at"])
     how = {key: job[key] for key in ("concurrency", "part_size")}
-    with uploader.Uploader(jwt="benchmark", base_url=job["base_url"]) as client:
+    with Uploader(jwt="benchmark", base_url=job["base_url"]) as client:
         client.upload(job["path"], kind="model", progress=watch, **how)
     watch.tell()
 

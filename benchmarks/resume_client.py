@@ -41,7 +41,7 @@ def timed(owner: Any, name: str, took: dict[str, float]) -> None:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    import uploader
+    from uploader import Uploader
 
     note("imported")
     import uploader.io.api
@@ -61,7 +61,7 @@ def main() -> None:
                 print(json.dumps({"moments": MOMENTS, "cpu": CPU, "took": took}), flush=True)
 
     note("called")
-    with uploader.Uploader(jwt="benchmark", base_url=job["base_url"]) as client:
+    with Uploader(jwt="benchmark", base_url=job["base_url"]) as client:
         prepared = client.prepare(job["path"], kind="model")
         note("prepared")
         client.run(prepared, progress=listener)
