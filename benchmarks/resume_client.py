@@ -44,6 +44,7 @@ def main() -> None:
     from uploader import Uploader
 
     note("imported")
+    import uploader
     import uploader.io.api
     from uploader.io.journal import Journal
     from uploader.io.source import Source
