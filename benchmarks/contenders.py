@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 BLOCK = 256 * 1024
@@ -29,13 +29,13 @@ BLOCK = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to send where; sizes in bytes."""
+    """What to send where; sizes in bytes. Only this library takes "auto"."""
 
     path: str
     base_url: str
     size: int
     part_size: int
-    concurrency: int
+    concurrency: int | Literal["auto"]
 
 
 Send = Callable[[Job], int]
@@ -49,9 +49,9 @@ def floor(job: Job, *, md5: bool) -> int:
     offsets: queue.SimpleQueue[int] = queue.SimpleQueue()
     for offset in range(0, job.size, job.part_size):
         offsets.put(offset)
-    context = ssl.create_default_context()
-    with ThreadPoolExecutor(job.concurrency) as pool:
-        workers = [pool.submit(_send_parts, job, offsets, context, md5) for _ in range(job.concurrency)]
+    context, count = ssl.create_default_context(), int(job.concurrency)
+    with ThreadPoolExecutor(count) as pool:
+        workers = [pool.submit(_send_parts, job, offsets, context, md5) for _ in range(count)]
     return sum(worker.result() for worker in workers)
 
 

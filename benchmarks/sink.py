@@ -7,7 +7,7 @@ one buffer again and again; TLS and reads release the GIL, so it uses as many co
 Over its standard streams: first one line of JSON with `base_url` and `ca_file`; then, for each line it is
 given, a line of JSON with what it received and its CPU seconds since it started. It ends when its input does.
 
-    python benchmarks/sink.py DIRECTORY [--plain]
+    python benchmarks/sink.py DIRECTORY [--plain] [--address 127.0.0.1]
 """
 
 from __future__ import annotations
@@ -165,14 +165,14 @@ class Sink:
         return {"number": number, "url": f"{self.base}/parts/{number}?{query}", "expires": expires}
 
 
-def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
+def make_context(directory: Path, host: str) -> tuple[ssl.SSLContext, Path]:
     """The server's side of TLS, and the file a client must trust."""
     import trustme
 
     authority, ca_file = trustme.CA(), directory / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert(host).configure_cert(context)
     return context, ca_file
 
 
@@ -197,10 +197,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Throws away what is uploaded to it.")
     parser.add_argument("directory", type=Path, help="where the certificate to trust is written")
     parser.add_argument("--plain", action="store_true", help="no TLS")
+    parser.add_argument("--address", default="127.0.0.1", help="where it listens (default 127.0.0.1)")
     args = parser.parse_args()
-    context, ca_file = (None, None) if args.plain else make_context(args.directory)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    base = f"http{'s' if context else ''}://localhost:{listener.getsockname()[1]}"
+    host = "localhost" if args.address == "127.0.0.1" else args.address
+    context, ca_file = (None, None) if args.plain else make_context(args.directory, host)
+    listener = socket.create_server((args.address, 0), backlog=128)
+    base = f"http{'s' if context else ''}://{host}:{listener.getsockname()[1]}"
     sink = Sink(base)
     threading.Thread(target=accept, args=(listener, context, sink), daemon=True).start()
     print(json.dumps({"base_url": f"{base}/v1", "ca_file": str(ca_file or "")}), flush=True)

@@ -95,9 +95,9 @@ class Sink:
 
 
 @contextmanager
-def running_sink(directory: Path, plain: bool) -> Iterator[Sink]:
-    """Start the sink; it ends when its input is closed."""
-    command = [sys.executable, str(HERE / "sink.py"), str(directory), *(["--plain"] if plain else [])]
+def running_sink(directory: Path, *options: str, inside: tuple[str, ...] = ()) -> Iterator[Sink]:
+    """Start the sink, by the command `inside` if any; it ends when its input is closed."""
+    command = [*inside, sys.executable, str(HERE / "sink.py"), str(directory), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Sink(process)
 
@@ -117,10 +117,10 @@ def environment(ca_file: str) -> dict[str, str]:
     return kept | ({"SSL_CERT_FILE": ca_file} if ca_file else {})
 
 
-def transfer(name: str, job: dict[str, Any], sink: Sink) -> Sample:
+def transfer(name: str, job: dict[str, Any], sink: Sink, *, inside: tuple[str, ...] = ()) -> Sample:
     """Let one contender send the file, and make sure that the sink received it, once."""
     before = sink.report()
-    command = [sys.executable, str(HERE / "contenders.py"), name, json.dumps(job)]
+    command = [*inside, sys.executable, str(HERE / "contenders.py"), name, json.dumps(job)]
     child = subprocess.run(
         command, env=environment(sink.ca_file), stdout=subprocess.PIPE, text=True, check=False, timeout=HANG
     )
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace, directory: Path) -> Samples:
     path = directory / "file.safetensors"
     make_file(path, args.size)
     samples: Samples = {name: [] for name in CONTENDERS}
-    with running_sink(directory, args.plain) as sink:
+    with running_sink(directory, *(["--plain"] if args.plain else [])) as sink:
         job = {
             "path": str(path),
             "base_url": sink.base_url,
