@@ -36,8 +36,8 @@ def floor(job: Job, *, md5: bool) -> int:
     for offset in range(0, job.size, job.part_size):
         offsets.put(offset)
     context = ssl.create_default_context()
-    with ThreadPoolExecutor(job.concurrency) as pool:
-        workers = [pool.submit(_send_parts, job, offsets, context, md5) for _ in range(job.concurrency)]
+    with ThreadPoolExecutor(int(job.concurrency)) as pool:
+        workers = [pool.submit(_send_parts, job, offsets, context, md5) for _ in range(int(job.concurrency))]
     return sum(worker.result() for worker in workers)
 
 

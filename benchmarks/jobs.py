@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Job:
         ca_file: the certificate to trust, "" for plain http.
         defaults: leave part size and concurrency, signing and checksums, to the contender; `part_size` and
             `concurrency` are then what it is known to choose.
+        concurrency: parts in flight; only this library takes "auto".
     """
 
     path: str
@@ -22,7 +24,7 @@ class Job:
     ca_file: str
     size: int
     part_size: int
-    concurrency: int
+    concurrency: int | Literal["auto"]
     defaults: bool
 
     @property

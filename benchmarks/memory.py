@@ -116,7 +116,7 @@ def _run(job: dict[str, Any], sink: Sink, state: Path) -> Sample:
 def run(args: argparse.Namespace, directory: Path) -> dict[Case, list[Sample]]:
     """All rounds: in each, every case has its turn."""
     samples: dict[Case, list[Sample]] = {case: [] for case in cases(args.quick)}
-    with running_sink(directory, args.plain) as sink:
+    with running_sink(directory, *["--plain"] * args.plain) as sink:
         for number in range(1, args.rounds + 1):
             for case, taken in samples.items():
                 taken.append(watch(case, sink, args.concurrency, directory))

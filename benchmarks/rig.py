@@ -68,9 +68,9 @@ class Sink:
 
 
 @contextmanager
-def running_sink(directory: Path, plain: bool) -> Iterator[Sink]:
-    """Start the sink; it ends when its input is closed."""
-    command = [sys.executable, str(HERE / "sink.py"), str(directory), *(["--plain"] if plain else [])]
+def running_sink(directory: Path, *options: str, inside: tuple[str, ...] = ()) -> Iterator[Sink]:
+    """Start the sink, by the command `inside` if any; it ends when its input is closed."""
+    command = [*inside, sys.executable, str(HERE / "sink.py"), str(directory), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Sink(process)
 

@@ -127,14 +127,14 @@ def s3_answer(request: Request) -> bytes:
     return f'<?xml version="1.0" encoding="UTF-8"?><{name} xmlns="{space}">{inside}</{name}>'.encode()
 
 
-def make_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
+def make_context(directory: Path, host: str) -> tuple[ssl.SSLContext, Path]:
     """The server's side of TLS, and the file a client must trust."""
     import trustme
 
     authority, ca_file = trustme.CA(), directory / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert(host).configure_cert(context)
     return context, ca_file
 
 
@@ -166,10 +166,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Throws away what is uploaded to it.")
     parser.add_argument("directory", type=Path, help="where the certificate to trust is written")
     parser.add_argument("--plain", action="store_true", help="no TLS")
+    parser.add_argument("--address", default="127.0.0.1", help="where it listens (default 127.0.0.1)")
     args = parser.parse_args()
-    context, ca_file = (None, None) if args.plain else make_context(args.directory)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    base = f"http{'s' if context else ''}://localhost:{listener.getsockname()[1]}"
+    host = "localhost" if args.address == "127.0.0.1" else args.address
+    context, ca_file = (None, None) if args.plain else make_context(args.directory, host)
+    listener = socket.create_server((args.address, 0), backlog=128)
+    base = f"http{'s' if context else ''}://{host}:{listener.getsockname()[1]}"
     sink = Sink(base)
     threading.Thread(target=accept, args=(listener, context, sink), daemon=True).start()
     print(json.dumps({"base_url": f"{base}/v1", "ca_file": str(ca_file or "")}), flush=True)

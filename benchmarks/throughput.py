@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import peers
 from jobs import Job
@@ -60,15 +61,15 @@ class Contender:
 
     floor: str = "floor"
     part_size: int = 16 * MIB
-    concurrency: int = 8
+    concurrency: int | Literal["auto"] = 8
     fixed: bool = False
 
 
 CONTENDERS = {
     "floor": Contender(),
     "floor+md5": Contender("floor+md5"),
-    "uploader": Contender(),
-    "uploader+md5": Contender("floor+md5"),
+    "uploader": Contender(concurrency="auto"),
+    "uploader+md5": Contender("floor+md5", concurrency="auto"),
     "hf_transfer": Contender(concurrency=128),
     "obstore": Contender(part_size=5 * MIB, concurrency=12),
     "boto3": Contender(part_size=8 * MIB, concurrency=10),
@@ -139,11 +140,11 @@ def make_job(name: str, args: argparse.Namespace, path: Path, sink: Sink) -> Job
     )
 
 
-def transfer(name: str, job: Job, sink: Sink) -> Sample:
+def transfer(name: str, job: Job, sink: Sink, *, inside: tuple[str, ...] = ()) -> Sample:
     """Let one contender send the file, and make sure that the sink received it, once."""
     before = sink.report()
     child = subprocess.run(
-        [sys.executable, str(HERE / "contenders.py"), name, json.dumps(asdict(job))],
+        [*inside, sys.executable, str(HERE / "contenders.py"), name, json.dumps(asdict(job))],
         env=environment(sink.ca_file, Path(job.path).parent / "state"),
         stdout=subprocess.PIPE,
         text=True,
@@ -170,7 +171,7 @@ def run(args: argparse.Namespace, directory: Path) -> tuple[Samples, dict[str, J
     """All rounds: each lets every contender have its turn."""
     path = directory / "file.safetensors"
     make_random_file(path, args.size)
-    with running_sink(directory, args.plain) as sink:
+    with running_sink(directory, *["--plain"] * args.plain) as sink:
         jobs = {name: make_job(name, args, path, sink) for name in chosen(args.only)}
         samples: Samples = {name: [] for name in jobs}
         for number in range(1, args.rounds + 1):

@@ -241,7 +241,7 @@ class Uploader:
             session = UploadSession(
                 plan,
                 file_name=job.file_name,
-                concurrency=options.parts_in_flight,
+                concurrency=options.concurrency,
                 policy=self._retry,
                 budget=self._budget,
                 random=random.random,

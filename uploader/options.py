@@ -29,8 +29,6 @@ Verify = Literal["md5", "none"]
 VerifySource = Literal["sampled", "full"]
 Concurrency = int | Literal["auto"]
 
-# Eight parts fill most links; an adaptive controller may replace the number behind "auto".
-AUTO_CONCURRENCY = 8
 MAX_CONCURRENCY = 64
 
 
@@ -217,8 +215,8 @@ class TransferOptions:
 
     @property
     def parts_in_flight(self) -> int:
-        """The most parts to send at once."""
-        return AUTO_CONCURRENCY if self.concurrency == "auto" else self.concurrency
+        """The most parts to send at once, ever."""
+        return MAX_CONCURRENCY if self.concurrency == "auto" else self.concurrency
 
 
 def _check_number(name: str, value: object, *, zero: bool = False) -> None:
@@ -247,7 +245,8 @@ class ResumeOptions(TypedDict, total=False):
     """The keyword arguments of `resume`, which `upload` takes too.
 
     Attributes:
-        concurrency: parts in flight at once, 1 to 64, or "auto" (default).
+        concurrency: parts in flight at once, 1 to 64, or "auto" (default): as few as fill the link, which is
+            found out on the way.
         wait_for: "validated" (default), "imported" (the entity id is there), or None to return once the
             upload is complete.
         verify: "md5" (default) compares each part's MD5 with the store's ETag; "none" saves that work, and

@@ -94,7 +94,7 @@ def sending(command: F) -> F:
             metavar="auto|N",
             default="auto",
             show_default=True,
-            help="Parts at once, up to 64.",
+            help="Parts at once, up to 64; auto: as few as fill the line.",
         ),
     ):
         command = option(command)

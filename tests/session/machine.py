@@ -243,7 +243,7 @@ class Machine:
         session = UploadSession(
             plan,
             file_name=self.target.file_name,
-            concurrency=self.options.parts_in_flight,
+            concurrency=self.options.concurrency,
             policy=policy,
             budget=RetryBudget(policy.budget, policy.budget_rate),
             random=self.random.random,

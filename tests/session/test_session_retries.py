@@ -78,6 +78,20 @@ def test_the_concurrency_comes_back_as_parts_are_stored() -> None:
     assert len(world.puts) == 4
 
 
+def test_auto_starts_with_four_and_hears_of_refusals_and_broken_connections() -> None:
+    world = World(make_session(20, concurrency="auto"))  # type: ignore[arg-type]
+    world.start()
+    world.end_call()
+    assert len(world.puts) == 4
+    world.end_put(Response(503))
+    world.end_put()
+    assert len(world.puts) == 2, "cut by the refusal"
+    world.now += 10.0
+    world.end_put(Broken(Break.RESET))
+    world.end_put(Broken(Break.RESET))
+    assert len(world.puts) == 1, "and by two that broke in a row"
+
+
 def test_attempts_run_out() -> None:
     world = started(parts=1, policy=RetryPolicy(attempts=3))
     for _ in range(2):

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from uploader.errors import CredentialsError, InputError
 from uploader.options import (
-    AUTO_CONCURRENCY,
     DEFAULT_BASE_URL,
+    MAX_CONCURRENCY,
     Credentials,
     RetryPolicy,
     Timeouts,
@@ -225,7 +225,7 @@ def test_the_defaults_are_the_designs() -> None:
     options = TransferOptions()
     assert (options.part_size, options.concurrency) == (None, "auto")
     assert (options.wait_for, options.verify, options.timeout) == ("validated", "md5", None)
-    assert options.parts_in_flight == AUTO_CONCURRENCY == 8
+    assert options.parts_in_flight == MAX_CONCURRENCY == 64
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 64])

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from uploader.core.calls import Call
-from uploader.core.concurrency import Window
+from uploader.core.concurrency import make_window
 from uploader.core.events import (
     AbortPuts,
     CallDone,
@@ -52,7 +52,7 @@ from uploader.errors import (
     UploaderError,
 )
 from uploader.models import Status, Upload, UploadResult
-from uploader.options import RetryPolicy, WaitFor
+from uploader.options import Concurrency, RetryPolicy, WaitFor
 
 # A link refused as expired this soon after it was handed out was never any good; later, it simply ran out.
 FRESH = 30.0
@@ -80,7 +80,7 @@ class UploadSession(Session):
     Args:
         plan: how the file is split.
         file_name: its name, for the result.
-        concurrency: the most parts in flight.
+        concurrency: the most parts in flight, or "auto" to find out how many fill the link.
         policy: how failures are outlasted.
         budget: the retries this session may make, perhaps shared with others.
         random: numbers in [0, 1) for jitter.
@@ -96,7 +96,7 @@ class UploadSession(Session):
         plan: Plan,
         *,
         file_name: str,
-        concurrency: int,
+        concurrency: Concurrency,
         policy: RetryPolicy,
         budget: RetryBudget,
         random: Random,
@@ -110,7 +110,7 @@ class UploadSession(Session):
         self._file_name = file_name
         self._budget = budget
         self._storage = storage
-        self._window = Window(concurrency)
+        self._window = make_window(concurrency, plan.part_size)
         self._resumed = resumed
         self._parts = Parts(plan.count, resumed.stored if resumed else ())
         self._puts = 0
@@ -339,8 +339,10 @@ class UploadSession(Session):
         self._failures = 0
         if self._parts.store(flight.number):
             self._budget.give_back()
-        self._window.stored()
-        self._tell(PartStored(self.plan.part(flight.number), done.etag, ended.md5, ended.seconds))
+        part = self.plan.part(flight.number)
+        others = [other.started for other in self._parts.in_flight.values()]
+        self._window.stored(self._now, part.length, flight.started, others)
+        self._tell(PartStored(part, done.etag, ended.md5, ended.seconds))
 
     def _retry(self, flight: Flight, ended: PartEnded, retry: Retry) -> None:
         history = self._parts.history(flight.number)
@@ -356,6 +358,8 @@ class UploadSession(Session):
             raise self._part_error(flight.number, f"{retry.detail}; gave up after {failures} attempts")
         if retry.slow_down:
             self._window.throttled(self._now)
+        elif retry.cause is Cause.NETWORK:
+            self._window.broke(self._now)
         # A store that refuses a link early and closes can look like a broken connection: after two in a row,
         # four, eight, try another. Not every time: a store's outage is not to become the service's.
         history.breaks = history.breaks + 1 if retry.cause is Cause.NETWORK else 0
