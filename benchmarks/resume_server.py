@@ -32,6 +32,8 @@ from sink import TOKEN, accept, make_context
 from usage import cpu_of, peak_of
 from wire import Peer
 
+HANG = 60  # seconds: a client that has sent nothing by then sends nothing
+
 
 @dataclass(slots=True)
 class Run:
@@ -106,7 +108,7 @@ def main() -> None:
     parser.add_argument("parts", type=int)
     parser.add_argument("--plain", action="store_true", help="no TLS")
     args = parser.parse_args()
-    context, ca_file = (None, None) if args.plain else make_context(args.directory)
+    context, ca_file = (None, None) if args.plain else make_context(args.directory, "localhost")
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     base = f"http{'s' if context else ''}://localhost:{listener.getsockname()[1]}"
     service = Service(base, args.upload_id, args.parts)
@@ -115,7 +117,7 @@ def main() -> None:
     print(json.dumps(hello), flush=True)
     for line in sys.stdin:
         service.run = Run(int(line))
-        print(json.dumps(service.seen.get()), flush=True)
+        print(json.dumps(service.seen.get(timeout=HANG)), flush=True)
 
 
 if __name__ == "__main__":
