@@ -1,0 +1,238 @@
+"""How uploads fare as they become many, or large: up to 10,000 of the real sessions on a virtual clock.
+
+    python benchmarks/simulate.py                       # up to 10,000 sessions, and 10,000 parts: minutes
+    python benchmarks/simulate.py --quick               # up to 100, and 1,000: seconds (CI)
+    python benchmarks/simulate.py --plot figure.png     # needs matplotlib
+
+Nothing is sent: `benchmarks/virtual` models the store, the service and the time. The sessions are those of
+uploader/core, so what they decide is real, and so is the CPU time that deciding takes. What is modelled and
+what is measured: benchmarks/README.md. It exits 1 if an upload is not done; never because of a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from throughput import machine, table
+from virtual.fleet import Fleet, Outcome, sail
+from virtual.store import Terms
+from virtual.uploading import PART_SIZE
+
+Row = dict[str, Any]
+
+# Stores as they come: by default no limit is met but that of the bytes.
+STORES = {
+    "bytes only": Terms(),
+    "3,500 requests/s": Terms(requests=3500),
+    "400 requests/s": Terms(requests=400),
+    "links of a minute": Terms(lifetime=60.0),
+    "both": Terms(requests=400, lifetime=60.0),
+}
+
+# What an upload may go through, whatever its size.
+COURSES = ("calm", "throttled", "links run out")
+
+
+class WrongRunError(Exception):
+    """An upload was not done."""
+
+
+def run(fleet: Fleet) -> Outcome:
+    """What comes of a fleet; every upload has to be done, each part stored once."""
+    outcome = sail(fleet)
+    if outcome.failed:
+        raise WrongRunError(f"{len(outcome.failed)} of {fleet.sessions} uploads failed: {outcome.failed[0]}")
+    if outcome.requests["put"] != fleet.all_parts + outcome.refused:
+        raise WrongRunError("a part was stored twice")
+    return outcome
+
+
+# Many
+
+
+def fare(name: str, fleet: Fleet) -> Row:
+    """How a fleet fares: one row."""
+    it = run(fleet)
+    return {
+        "store": name,
+        "sessions": fleet.sessions,
+        "ideal": fleet.ideal,
+        "seconds": max(it.ends),
+        "ratio": max(it.ends) / fleet.ideal,
+        "median": statistics.median(it.ends) / fleet.ideal,
+        "puts": it.requests["put"] / fleet.all_parts,
+        "retries": it.retries / fleet.all_parts,
+        "refreshes": it.refreshes / fleet.sessions,
+        "gets": it.requests["get"] / fleet.sessions,
+        "core": it.core_ns / 1e3 / fleet.all_parts,
+    }
+
+
+def fares(args: argparse.Namespace) -> Iterator[Row]:
+    """A row for each store and number of sessions."""
+    for name in args.store:
+        for sessions in args.sessions:
+            yield fare(name, Fleet(sessions, args.parts, args.concurrency, STORES[name]))
+
+
+FARES = {
+    "store": ("store", "<17"),
+    "sessions": ("sessions", ">8"),
+    "ideal": ("ideal s", ">8.1f"),
+    "seconds": ("took s", ">8.1f"),
+    "ratio": ("x ideal", ">7.2f"),
+    "median": ("median", ">6.2f"),
+    "puts": ("PUTs/part", ">9.2f"),
+    "retries": ("retries/part", ">12.2f"),
+    "refreshes": ("refreshes", ">9.2f"),
+    "gets": ("GETs", ">5.2f"),
+    "core": ("core us/part", ">12.1f"),
+}
+
+
+# Large
+
+
+def course(name: str, parts: int, concurrency: int) -> Fleet:
+    """One upload on its own, that goes through the same whatever its size."""
+    fleet = Fleet(1, parts, concurrency)
+    if name == "throttled":  # about two thirds of what it would ask
+        return replace(fleet, terms=Terms(requests=15.0))
+    if name == "links run out":  # three times or so
+        slow = parts * PART_SIZE / concurrency / 400.0
+        return replace(fleet, terms=Terms(connection_rate=slow, lifetime=110.0))
+    return fleet
+
+
+def cost(name: str, parts: int, args: argparse.Namespace) -> Row:
+    """What deciding costs an upload of so many parts: the least and the median of several runs."""
+    fleet = course(name, parts, args.concurrency)
+    runs = [run(fleet) for _ in range(args.rounds * (10 if parts <= 100 else 1))]
+    taken = [it.core_ns / 1e3 for it in runs]
+    return {
+        "course": name,
+        "parts": parts,
+        "least": min(taken) / parts,
+        "median": statistics.median(taken) / parts,
+        "upload_ms": min(taken) / 1e3,
+        "retries": runs[0].retries / parts,
+        "refreshes": runs[0].refreshes,
+        "rounds": len(runs),
+    }
+
+
+def costs(args: argparse.Namespace) -> Iterator[Row]:
+    """A row for each course and size."""
+    run(Fleet(parts=100))  # what is cached once is cached before
+    for name in COURSES:
+        for parts in args.sizes:
+            yield cost(name, parts, args)
+
+
+COSTS = {
+    "course": ("course", "<14"),
+    "parts": ("parts", ">7"),
+    "least": ("us/part", ">8.1f"),
+    "median": ("median", ">7.1f"),
+    "upload_ms": ("ms/upload", ">9.2f"),
+    "retries": ("retries/part", ">12.2f"),
+    "refreshes": ("refreshes", ">9"),
+    "rounds": ("runs", ">5"),
+}
+
+
+# The figure
+
+
+def plot(path: Path, large: list[Row], many: list[Row]) -> None:
+    """Draw both tables."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")  # draws into a file, wherever there is no screen
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(12.6, 4.2), layout="constrained")
+    curves(axes[0], large, ("course", "parts", "least"), "core: CPU microseconds per part")
+    curves(axes[1], many, ("store", "sessions", "ratio"), "time, as a multiple of the ideal")
+    curves(axes[2], many, ("store", "sessions", "puts"), "PUTs per part")
+    axes[0].set_xlabel("parts of one upload")
+    for axis in axes[1:]:
+        axis.set_xlabel("sessions side by side")
+    for axis in axes[:2]:
+        axis.legend(fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def curves(axis: Any, rows: list[Row], columns: tuple[str, str, str], title: str) -> None:
+    """A curve for each name, over a logarithmic axis."""
+    name, x, y = columns
+    for each in dict.fromkeys(row[name] for row in rows):
+        points = [(row[x], row[y]) for row in rows if row[name] == each]
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=4, linewidth=1.4, label=each)
+    axis.set_xscale("log")
+    axis.set_ylim(bottom=0)
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+# The command
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Many sessions, and large ones, on a virtual clock.")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 100, 1000, 10_000])
+    parser.add_argument("--parts", type=int, default=16, help="of each of many sessions (default 16)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 100, 1000, 10_000], metavar="PARTS")
+    parser.add_argument("--concurrency", type=int, default=8, help="parts in flight (default 8)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each size at least (default 5)")
+    parser.add_argument("--store", nargs="+", choices=STORES, default=list(STORES), help="default: all")
+    parser.add_argument("--quick", action="store_true", help="up to 100 sessions, 1,000 parts, 1 round")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it there, as PNG (needs matplotlib)")
+    args = parser.parse_args()
+    if args.quick:
+        args.sessions, args.sizes, args.rounds = [1, 100], [1, 10, 100, 1000], 1
+    if min(*args.sessions, *args.sizes, args.parts, args.concurrency, args.rounds) < 1:
+        parser.error("all numbers are from 1")
+    return args
+
+
+def show(args: argparse.Namespace, large: list[Row], many: list[Row], about: dict[str, Any]) -> None:
+    terms = Terms()
+    print(
+        f"one upload, parts of {PART_SIZE:,} bytes, {args.concurrency} in flight\n\n{table(COSTS, large)}\n\n"
+        f"many at once, {args.parts} parts each; the store takes {terms.rate / 1e9:g} GB/s,"
+        f" {terms.connection_rate / 1e6:g} MB/s of each connection\n\n{table(FARES, many)}\n\n"
+        + " · ".join(f"{key} {value}" for key, value in about.items())
+    )
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        large, many = list(costs(args)), list(fares(args))
+    except WrongRunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    about = machine()
+    show(args, large, many, about)
+    if args.json:
+        options = {key: value for key, value in vars(args).items() if key not in ("json", "plot")}
+        told = {"machine": about, "options": options, "costs": large, "fares": many}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        plot(args.plot, large, many)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
