@@ -6,6 +6,7 @@ Times are seconds, sizes are bytes.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -67,7 +68,8 @@ class Outcome:
         refused: PUTs that stored nothing.
         retries: attempts that failed and were made again, as the sessions count them.
         refreshes: answers that carried fresh links.
-        ends: when each session was done.
+        began: when the first session did.
+        ends: when each was done.
         failed: what the others ended in.
         core_ns: CPU nanoseconds spent in the sessions.
     """
@@ -76,6 +78,7 @@ class Outcome:
     refused: int = 0
     retries: int = 0
     refreshes: int = 0
+    began: float = math.inf
     ends: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     core_ns: int = 0
@@ -157,6 +160,7 @@ class Harbour(World):
         return int(now) + self.fleet.terms.lifetime
 
     def _begin(self, _: None, now: float) -> None:
+        self.outcome.began = min(self.outcome.began, now)
         session = Metered(
             self.outcome,
             Plan(self.fleet.parts * PART_SIZE, PART_SIZE),

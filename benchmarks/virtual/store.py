@@ -33,7 +33,7 @@ class Terms:
         lifetime: of a link.
     """
 
-    rate: float = 10e9
+    rate: float = 50e9
     connection_rate: float = 50e6
     round_trip: float = ROUND_TRIP
     requests: float = math.inf
