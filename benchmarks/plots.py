@@ -93,6 +93,34 @@ def lines(
     _save(figure, path)
 
 
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """A panel of courses over a logarithmic axis."""
+
+    title: str
+    x: str
+    courses: Sequence[Line]
+
+
+def curves(path: Path, title: str, panels: Sequence[Curves]) -> None:
+    """The panels side by side; what has one name in several has one colour, and is named once."""
+    figure, axes = _figure(title, len(panels), rows=8)
+    named: tuple[str, ...] = ()
+    for axis, panel in zip(axes, panels, strict=True):
+        for course in panel.courses:
+            axis.plot(*zip(*course.points, strict=True), marker="o", markersize=4, label=course.name)
+        names = tuple(course.name for course in panel.courses)
+        if names != named:
+            axis.legend(fontsize=8, frameon=False)
+            named = names
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.set_title(panel.title, fontsize=9, loc="left")
+        axis.set_xlabel(panel.x, fontsize=9)
+        _tidy(axis)
+    _save(figure, path)
+
+
 def _figure(title: str, columns: int, rows: int) -> tuple[Any, Sequence[Any]]:
     import matplotlib as mpl
 

@@ -2,8 +2,7 @@
 
     python -m tests.faults.simulation --uploaders 50 1000 10000 --scene storm silent
 
-The sessions are the real ones, and obeyed as the engine does it. Only the store, the service and the clock
-are not real, and the control calls, which are repeated here as `uploader.io.api` repeats them.
+The sessions are the real ones: see `benchmarks/virtual`, which `benchmarks/simulate.py` uses too.
 
 The budget is what the policy allows to be asked: the first attempts, and the retries.
 
@@ -16,52 +15,36 @@ A retry that stores its part is paid for too, though the policy gives that token
 from __future__ import annotations
 
 import argparse
-import heapq
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
+from benchmarks.virtual.store import Quota
+from benchmarks.virtual.uploading import BUSY, PART_SIZE, ROUND_TRIP, SLOW_DOWN, STORED, Uploading, World
 from uploader.core import retry
-from uploader.core.calls import Again, Call, judge_call
-from uploader.core.events import (
-    Action,
-    Ask,
-    CallDone,
-    CallFailed,
-    Happening,
-    PartEnded,
-    PartRetrying,
-    Put,
-    Tick,
-)
+from uploader.core.calls import Call
+from uploader.core.events import Put
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.plan import Plan
 from uploader.core.session import UploadSession
 from uploader.errors import UploaderError
-from uploader.models import Upload
 from uploader.options import RetryPolicy
 
-PART = 16 * 1024 * 1024
-
-STORED = Response(200, {"etag": '"an-etag"'})
-_SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-BUSY = Response(503, {}, _SLOW_DOWN)
-BUSY_FOR_5 = Response(503, {"retry-after": "5"}, _SLOW_DOWN)
+BUSY_FOR_5 = Response(503, {"retry-after": "5"}, SLOW_DOWN)
 FAULT = Response(500, {}, b"<Error><Code>InternalError</Code></Error>")
 REFUSED = Broken(Break.CONNECT, "connection refused")
 BROKEN = Broken(Break.RESET, "connection reset by peer")
 SILENT = Broken(Break.STALL, "timed out")
 
-# Seconds until an answer that takes no work.
-ROUND_TRIP = 0.05
-
 # An outage lasts ten minutes.
 LENGTH = 600.0
+
+# Links outlive everything here.
+NEVER = 3e9
 
 
 # What there is to talk to
@@ -104,22 +87,18 @@ class Outage:
         return end, answer
 
 
-@dataclass
 class Limited:
     """Takes `rate` requests a second, a second's worth of them at once, and says `answer` to all above."""
 
-    rate: float
-    answer: Answer
-    _stock: float = 0.0
-    _filled: float = 0.0
+    def __init__(self, rate: float, answer: Answer) -> None:
+        self.rate = rate
+        self._answer = answer
+        self._quota = Quota(rate)
 
     def meet(self, now: float, seconds: float, part: int) -> tuple[float, Answer]:
-        self._stock = min(max(1.0, self.rate), self._stock + (now - self._filled) * self.rate)
-        self._filled = now
-        if self._stock < 1.0:
-            return now + ROUND_TRIP, self.answer
-        self._stock -= 1.0
-        return now + seconds, STORED
+        if self._quota.take(now):
+            return now + seconds, STORED
+        return now + ROUND_TRIP, self._answer
 
 
 @dataclass
@@ -216,46 +195,68 @@ class Outcome:
         return max((count for second, count in self.per_second.items() if second >= since), default=0)
 
 
-class Simulation:
-    """The clock, and all that is not the uploads; runs a scene to its end."""
+class Simulation(World):
+    """All that is not the uploads; runs a scene to its end."""
 
     def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.policy, Random(scene.seed).random)
         self.scene = scene
         self.store = scene.store()
         self.api = scene.api()
-        self.random = Random(scene.seed).random
         self.outcome = Outcome()
-        self._queue: list[tuple[float, int, Callable[..., None], Any]] = []
-        self._events = 0
 
-    def run(self) -> Outcome:
+    def outcome_of_all(self) -> Outcome:
         scene, policy, outcome = self.scene, self.scene.policy, self.outcome
         budgets = (retry.RetryBudget(policy.budget, policy.budget_rate) for _ in range(scene.uploaders))
         clients = [Client(budget) for budget in budgets]
         for client in clients:
             for _ in range(scene.uploads):
-                self.at(self.random() * scene.seconds, Uploading(self, client).begin, None)
-        queue, pop = self._queue, heapq.heappop
-        while queue:
-            now, _, do, what = pop(queue)
-            do(what, now)
+                upload = Uploading(self, self._session(client), partial(self._over, client))
+                self.at(self.random() * scene.seconds, upload.begin, None)
+        self.run()
         assert outcome.done + len(outcome.errors) == scene.uploaders * scene.uploads, "somebody is stuck"
         outcome.end = max(client.end for client in clients)
         outcome.budget = sum(map(self._budget, clients))
         return outcome
 
-    def at(self, when: float, do: Callable[..., None], what: object) -> None:
-        """Then, call `do` with `what` and the time."""
-        self._events += 1
-        heapq.heappush(self._queue, (when, self._events, do, what))
+    def put(self, put: Put, now: float, ended: Callable[[Answer, float], None]) -> None:
+        seconds = self.scene.seconds * (0.75 + 0.5 * self.random())
+        end, answer = self._ask(self.store, "put", now, seconds, put.part.number)
+        self.outcome.stored += answer is STORED
+        self.at(end, ended, answer)
 
-    def ask(
+    def call(self, call: Call, now: float) -> tuple[float, Answer]:
+        return self._ask(self.api, call.name.lower(), now, 2 * ROUND_TRIP)
+
+    def links_expire(self, now: float) -> float:
+        return NEVER
+
+    def _ask(
         self, server: Server, kind: str, now: float, seconds: float, part: int = 0
     ) -> tuple[float, Answer]:
         """Make a request: when it ends, and in what."""
         self.outcome.requests[kind] += 1
         self.outcome.per_second[int(now)] += 1
         return server.meet(now, seconds, part)
+
+    def _session(self, client: Client) -> UploadSession:
+        return UploadSession(
+            Plan(self.scene.parts * PART_SIZE, PART_SIZE),
+            file_name="file",
+            concurrency=self.scene.concurrency,
+            policy=self.policy,
+            budget=client.budget,
+            random=self.random,
+        )
+
+    def _over(self, client: Client, upload: Uploading, now: float) -> None:
+        client.end = max(client.end, now)
+        if upload.troubled is not None:
+            client.troubled = min(upload.troubled, now if client.troubled is None else client.troubled)
+        if upload.session.error is not None:
+            self.outcome.errors.append(upload.session.error)
+        else:
+            self.outcome.done += 1
 
     def _budget(self, client: Client) -> float:
         scene = self.scene
@@ -264,138 +265,9 @@ class Simulation:
         return scene.uploads * (scene.parts + 3) + retries
 
 
-class Uploading:
-    """One upload, and what the engine does for it."""
-
-    def __init__(self, world: Simulation, client: Client) -> None:
-        self.world = world
-        self.client = client
-        self.policy = world.scene.policy
-        self.session = UploadSession(
-            Plan(world.scene.parts * PART, PART),
-            file_name="file",
-            concurrency=world.scene.concurrency,
-            policy=self.policy,
-            budget=client.budget,
-            random=world.random,
-        )
-        self._sending: set[int] = set()
-        self._tick_at = math.inf
-        self._asked_at = 0.0
-        self._asked = 0
-        self._looks = 0
-        self._status = "pending"
-
-    def begin(self, _: None, now: float) -> None:
-        self._obey(self.session.start(now), now)
-
-    def hear(self, happening: Happening, now: float) -> None:
-        if not self.session.finished:
-            self._obey(self.session.handle(happening, now), now)
-
-    def _tick(self, due: float, now: float) -> None:
-        if due == self._tick_at:  # else another one was set since
-            self._tick_at = math.inf
-            self.hear(Tick(), now)
-
-    def _obey(self, actions: list[Action], now: float) -> None:
-        for action in actions:
-            if isinstance(action, Put):
-                self._put(action, now)
-            elif isinstance(action, Ask):
-                self._asked_at, self._asked = now, 0
-                self._ask(action, now)
-            elif isinstance(action, PartRetrying):
-                self._note_trouble(now)
-        if self.session.finished:
-            self._over(now)
-            return
-        wake = self.session.wake
-        assert wake is None or wake > now, "woken again at once, for ever"
-        if wake is not None and wake < self._tick_at:
-            self._tick_at = wake
-            self.world.at(wake, self._tick, wake)
-
-    def _note_trouble(self, now: float) -> None:
-        if self.client.troubled is None:
-            self.client.troubled = now
-
-    def _over(self, now: float) -> None:
-        self.client.end = max(self.client.end, now)
-        if self.session.error is not None:
-            self.world.outcome.errors.append(self.session.error)
-        else:
-            self.world.outcome.done += 1
-
-    # Parts
-
-    def _put(self, put: Put, now: float) -> None:
-        world, number = self.world, put.part.number
-        assert number not in self._sending, "in flight twice"
-        self._sending.add(number)
-        seconds = world.scene.seconds * (0.75 + 0.5 * world.random())
-        end, answer = world.ask(world.store, "put", now, seconds, number)
-        stored = answer is STORED
-        world.outcome.stored += stored
-        ended = PartEnded(put.attempt, answer, put.part.length if stored else 0, None, end - now)
-        world.at(end, self._landed, (number, ended))
-
-    def _landed(self, what: tuple[int, PartEnded], now: float) -> None:
-        number, ended = what
-        self._sending.remove(number)
-        self.hear(ended, now)
-
-    # Control calls
-
-    def _ask(self, ask: Ask, now: float) -> None:
-        self._asked += 1
-        end, answer = self.world.ask(self.world.api, ask.call.name.lower(), now, 2 * ROUND_TRIP)
-        self.world.at(end, self._answered, (ask, answer))
-
-    def _answered(self, what: tuple[Ask, Answer], now: float) -> None:
-        ask, answer = what
-        if answer is STORED:
-            self.hear(CallDone(ask.call, self._told(ask.call), 1e9 + now), now)
-            return
-        self._note_trouble(now)
-        verdict = judge_call(ask.call, answer, "")
-        assert isinstance(verdict, Again)
-        if self._gives_up(ask, now):
-            self.hear(CallFailed(ask.call, verdict.error), now)
-        else:
-            wait = retry.pause(self.policy, self._asked, verdict.error.retry_after, self.world.random)
-            self.world.at(now + wait, self._ask, ask)
-
-    def _gives_up(self, ask: Ask, now: float) -> bool:
-        """As the API does; complete is never repeated there."""
-        if ask.call is Call.COMPLETE:
-            return True
-        if ask.first:
-            return self._asked >= self.policy.first_attempts
-        return retry.is_spent(self.policy, self._asked, now - self._asked_at)
-
-    def _told(self, call: Call) -> Upload:
-        if call is Call.COMPLETE:
-            self._status = "validating"
-        elif call is Call.GET and self._status == "validating":
-            self._status = "validated"
-        self._looks += 1
-        return _told(self.session.plan.count, self._status, self._looks % 2)
-
-
-@cache
-def _told(parts: int, status: str, generation: int) -> Upload:
-    """What the service says of an upload."""
-    links = [
-        {"number": n, "url": f"https://store.example/{n}?X-Sig={generation}", "expires": "2099-01-01"}
-        for n in range(1, parts + 1)
-    ]
-    return Upload.model_validate({"id": "up", "status": status, "parts": links})
-
-
 def simulate(scene: Scene) -> Outcome:
     """What comes of a scene."""
-    return Simulation(scene).run()
+    return Simulation(scene).outcome_of_all()
 
 
 # Scenes: each takes those who upload, and adds what befalls them

@@ -50,7 +50,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutation-") as scratch:
         root = Path(scratch, "unbroken")
-        for name in ("uploader", "tests"):
+        for name in ("uploader", "tests", "benchmarks"):
             shutil.copytree(HERE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(HERE / "pyproject.toml", root)
         mutants, equivalent = choose(root, options)
