@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from tests.session.world import ETAG, EXPIRED, MiB, World, error, make_session
@@ -91,7 +93,7 @@ def test_of_the_last_part_those_stored_before_it_stood_still_count(stored: bool)
     world = standing_still(parts=10 if stored else 11)
     world.sample({1: 1})
     world.end_put(number=10)
-    world.now += 3.0
+    world.now += 5.0
     world.sample()
     assert world.aborts == ({1: 1} if stored else {})
 
@@ -126,14 +128,14 @@ def test_it_takes_a_token_of_the_retry_budget_when_it_is_aborted() -> None:
 
 
 def test_without_a_token_it_is_left_alone() -> None:
-    policy = RetryPolicy(base=0.0, cap=0.0, budget=1, budget_rate=0.01)
+    policy = RetryPolicy(base=0.0, cap=0.0, budget=1, budget_rate=1.0)
     world = standing_still(policy=policy)
     world.end_put(error("InternalError", 500), number=10)
     assert in_flight(world)[-1] == 10
     world.sample()
     assert not world.aborts
-    world.now += 100.0
-    world.sample({10: 1, 11: 1})
+    world.now += 1.0
+    world.sample()
     assert world.aborts == {1: 1}
 
 
@@ -199,3 +201,66 @@ def test_a_session_without_parts_hears_of_none() -> None:
         with pytest.raises(AssertionError):
             session.handle(happening, 0.0)
     assert session.handle(Tick(), 0.0) == []
+
+
+class Link:
+    """One that all attempts share, each by its weight. Socket buffers hide how far they are."""
+
+    BLOCK, BUFFER, STEP = 256 * 1024, 2 * MiB, 0.25
+
+    def __init__(self, world: World, rate: Callable[[float], float], weights: Sequence[float]) -> None:
+        self.world = world
+        self.rate = rate
+        self.weights = weights
+        self.began = world.now
+        self.departed: dict[int, float] = {}
+        self.arrived: dict[int, float] = {}
+
+    def run(self) -> None:
+        """Until every part is stored."""
+        while self.world.puts:
+            self.world.now += self.STEP
+            self._carry()
+            self.world.sample({put.part.number: self._taken(a) for a, (_, put) in self.world.puts.items()})
+            for attempt in [it for it, size in self.arrived.items() if size >= 5 * MiB]:
+                number = self.world.puts[attempt][1].part.number
+                seconds = self.world.now - self.departed[attempt]
+                del self.arrived[attempt]
+                self.world.end_put(number=number, seconds=seconds)
+
+    def _carry(self) -> None:
+        for attempt in self.world.puts:
+            self.departed.setdefault(attempt, self.world.now)
+            self.arrived.setdefault(attempt, 0.0)
+        shares = {it: self.weights[it % len(self.weights)] for it in self.arrived}
+        size = self.rate(self.world.now - self.began) * self.STEP / sum(shares.values())
+        for attempt, weight in shares.items():
+            self.arrived[attempt] += size * weight
+
+    def _taken(self, attempt: int) -> int:
+        """What the socket took since it was looked at last, in whole blocks."""
+        room = min(5 * MiB, self.arrived[attempt] + self.BUFFER) - self.world.sent.get(attempt, 0)
+        return max(0, int(room) // self.BLOCK) * self.BLOCK
+
+
+RATES: dict[str, Callable[[float], float]] = {
+    "steady": lambda _: 4 * MiB,
+    "slow": lambda _: MiB / 4,
+    "twenty times slower after a while": lambda now: 10 * MiB if now < 10.0 else MiB / 2,
+    "slower and slower": lambda now: 10 * MiB / (1 + now / 4),
+    "fast and slow in turns": lambda now: 10 * MiB if now % 40 < 20 else MiB / 2,
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("concurrency", [2, 8, 32])
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 3.0, 2.0, 4.0)])
+def test_no_link_makes_stragglers_of_its_parts(
+    name: str, concurrency: int, weights: tuple[float, ...]
+) -> None:
+    """However slow, unfair, or changing: with socket buffers that hold two fifths of a part."""
+    world = World(make_session(40, concurrency))
+    world.start()
+    world.end_call()
+    Link(world, RATES[name], weights).run()
+    assert world.put_numbers == list(range(1, 41))

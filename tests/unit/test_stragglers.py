@@ -59,6 +59,15 @@ def test_it_may_stand_still_for_half_as_long_again_as_the_slowest_recent_part_to
     assert it.overdue(30.01) == [1]
 
 
+def test_those_that_still_move_tell_first_that_the_link_got_slower() -> None:
+    it = scene(1)
+    it.begin(2)
+    it.now += 20.0
+    it.move(2, 1)
+    assert it.overdue(10.0) == []
+    assert it.overdue(10.01) == [1]
+
+
 def test_how_slow_the_link_was_long_ago_is_forgotten() -> None:
     it = Scene()
     it.begin(1)

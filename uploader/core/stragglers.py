@@ -34,15 +34,17 @@ class _Pulse:
 
     Attributes:
         number: its part's.
-        begun: how many parts had been stored when it began.
+        began: when (seconds).
+        before: how many parts had been stored by then.
         sent: bytes put on the wire, as last heard.
         moved: when it began, or this last grew.
-        passed: how many parts had been stored then.
+        passed: how many parts had been stored by then.
         still: how long it had stood still when it was aborted (seconds), None if it was not.
     """
 
     number: int
-    begun: int
+    began: float
+    before: int
     moved: float
     passed: int
     sent: int = 0
@@ -65,7 +67,7 @@ class Stragglers:
 
     def depart(self, attempt: int, number: int, now: float) -> None:
         """An attempt at part `number` begins."""
-        self._pulses[attempt] = _Pulse(number, self._stored, now, self._stored)
+        self._pulses[attempt] = _Pulse(number, now, self._stored, now, self._stored)
 
     def hear(self, sent: Mapping[int, int], now: float) -> None:
         """So many bytes each attempt has put on the wire by now."""
@@ -93,15 +95,23 @@ class Stragglers:
         """
         if len(self._took) < FEWEST:
             return []
-        latest = now - max(LEAST_STILL, TIMES * max(self._took))
+        latest = now - max(LEAST_STILL, TIMES * self._slowest)
         still = {attempt: pulse for attempt, pulse in self._pulses.items() if pulse.moved < latest}
         return [
             attempt
             for attempt, pulse in still.items()
             if pulse.still is None
             and self._aborted[pulse.number] < CHANCES
-            and self._stored - (pulse.begun if last else pulse.passed) > len(still)
+            and self._stored - (pulse.before if last else pulse.passed) > len(still)
         ]
+
+    @property
+    def _slowest(self) -> float:
+        """What the slowest part takes (seconds), as far as is known.
+
+        Those under way tell first that a link got slower: they take at least until they last moved.
+        """
+        return max(*self._took, *(pulse.moved - pulse.began for pulse in self._pulses.values()))
 
     def abort(self, attempt: int, now: float) -> None:
         """An attempt is being aborted; it goes on until it lands."""
