@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uploader.core.stragglers import CHANCES, LEAST_STILL, RECENT, Stragglers
+from uploader.core.stragglers import CHANCES, LEAST_STILL, Stragglers
 
 
 class Scene:
@@ -72,7 +72,7 @@ def test_how_slow_the_link_was_long_ago_is_forgotten() -> None:
     it = Scene()
     it.begin(1)
     it.store(2, seconds=1000.0)
-    it.store(*range(101, 100 + RECENT))
+    it.store(*range(101, 116))
     assert it.overdue(3.0) == []
     it.store(3)
     assert it.overdue(3.0) == [1]
