@@ -30,7 +30,7 @@ def hf_transfer() -> Send:
             parts_urls=job.urls(),
             chunk_size=job.part_size,
             max_files=job.concurrency,
-            parallel_failures=job.concurrency - 1,
+            parallel_failures=int(job.concurrency) - 1,
             max_retries=5,
         )
         return job.size if all(answer.get("etag") for answer in answers) else 0

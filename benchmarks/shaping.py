@@ -147,8 +147,8 @@ def carry(ways: list[Way]) -> None:
     while True:
         due = [way.due for way in ways if way.due is not None]
         wait = max(0.0, min(due) - time.monotonic()) if due else 1.0
-        readable, _, _ = select.select([*by_source, sys.stdin], [], [], wait)
-        if sys.stdin in readable:
+        readable, _, _ = select.select([*by_source, sys.stdin.fileno()], [], [], wait)
+        if sys.stdin.fileno() in readable:
             return
         for source in readable:
             by_source[source].take()

@@ -43,8 +43,8 @@ class RetryPolicy:
         base: the first backoff is up to this long; each further one up to twice the last.
         cap: no backoff is longer than this.
         retry_after_cap: the longest Retry-After that is honoured.
-        budget: retries all parts of all uploads together may make in a burst; those that store their part are
-            not counted.
+        budget: retries all parts of all uploads together may make in a burst, those of stragglers included;
+            those that store their part are not counted.
         budget_rate: retries per second they earn back.
         poll_first: the first wait between two looks at the status.
         poll_cap: the longest such wait.
@@ -84,6 +84,8 @@ class Timeouts:
         answer: the wait for the store's answer after the last byte. Longer than `stall`, because the last
             megabytes may still be in this machine's socket buffer.
         api: for each read or write of a control call.
+
+    A part on which nothing moves is sent again sooner than that while other parts get through.
 
     An answer that has begun may take as long again, and a second more for each KiB of it.
     """

@@ -51,6 +51,7 @@ CASES = {
     41: "10,000 parts",
     42: "a dead address among several",
     43: "a fork after use",
+    44: "the store stops reading, or never answers, one part of many",
 }
 
 

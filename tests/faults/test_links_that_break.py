@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
-from tests.faults.peer import Behaviour, Exchange, LeftError, broken, carried_out, pass_on, reply
+from tests.faults.peer import BLOCK, Behaviour, Exchange, LeftError, broken, carried_out, pass_on, reply
 from tests.faults.rig import PATIENT, MiB, Rig, make_file
 from uploader import RetryPolicy, Timeouts
 from uploader.core.events import CallRetrying, Event, PartRetrying, PartStored, UrlsRefreshed
@@ -98,6 +98,44 @@ def test_a_link_that_never_takes_a_byte_again_ends_the_upload(path: Path, rig: O
         assert it.error is not None
         assert it.error.resumable
         assert it.asked("complete") == 0
+
+
+def standing_still(at: int | None) -> list[Behaviour]:
+    """Stops reading at byte `at`, or never answers; takes the next attempt when the first is surely gone."""
+    again, gone = threading.Event(), threading.Event()
+
+    def stand_still(exchange: Exchange) -> None:
+        exchange.read(at)
+        again.wait(20)
+        try:
+            while exchange.peer.recv(BLOCK):
+                pass
+        finally:
+            gone.set()
+        raise LeftError
+
+    def take(exchange: Exchange) -> None:
+        again.set()
+        assert gone.wait(20), "two attempts at one part"
+        pass_on(exchange)
+
+    return [stand_still, take]
+
+
+@case(44, EXACT)
+@pytest.mark.parametrize("at", [2 * MiB, None], ids=["stops reading", "never answers"])
+@pytest.mark.parametrize("number", [3, 12])
+def test_one_part_of_many_that_stands_still_is_overtaken(
+    number: int, at: int | None, tls: bool, tmp_path: Path, rig: Open
+) -> None:
+    """No timeout helps here; the last part too, when no other can be stored any more."""
+    path = make_file(tmp_path / "scene.glb", 12 * 5 * MiB)
+    timeouts = Timeouts(connect=20, stall=3600, answer=3600, api=30)
+    with rig({number: standing_still(at)}, tls=tls, timeouts=timeouts) as it:
+        it.upload(path, concurrency=4)
+        causes = [e.cause for e in it.events if isinstance(e, PartRetrying) and e.part.number == number]
+        assert causes == [Cause.STRAGGLER]
+        assert it.peer.seen[number] == 2
 
 
 BREAKS = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 from uploader.core.calls import Call
 from uploader.core.events import (
+    AbortPut,
     AbortPuts,
     Action,
     Ask,
@@ -19,12 +21,14 @@ from uploader.core.events import (
     PartEnded,
     Phase,
     Put,
+    Sampled,
     Tick,
 )
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.plan import Plan, make_plan
 from uploader.core.retry import RetryBudget
 from uploader.core.session import UploadSession
+from uploader.core.stragglers import CHANCES
 from uploader.errors import ApiError, NotFoundError, UnreachableError, UploaderError
 from uploader.models import Upload
 from uploader.options import RetryPolicy
@@ -88,8 +92,9 @@ class Stored:
 class World:
     """Carries out a session's actions, and holds what is promised of it.
 
-    Held at every step: no part is in flight twice, no more than `concurrency` are, complete is never asked
-    with a part missing, it is never stuck, and never asks to be woken at a time that has passed.
+    Held at every step: no part is in flight twice, no more than `concurrency` are, none is aborted twice, nor
+    too often, complete is never asked with a part missing, it is never stuck, and never asks to be woken at a
+    time that has passed.
 
     Args:
         session: who lives in it.
@@ -117,6 +122,8 @@ class World:
         self.asked: list[Call] = []
         self.put_numbers: list[int] = []
         self.aborted: set[int] = set()
+        self.aborts: Counter[int] = Counter()  # of single attempts, by part, until it is stored
+        self.sent: dict[int, int] = {}
         self.looks = 0
 
     # The session's side
@@ -151,6 +158,8 @@ class World:
                 self._put(action)
             elif isinstance(action, AbortPuts):
                 self.aborted |= self.puts.keys()
+            elif isinstance(action, AbortPut):
+                self._abort(action.attempt)
             else:
                 self.listener(action)
 
@@ -174,6 +183,13 @@ class World:
         self.puts[put.attempt] = (self.session.upload_id or "", put)
         self.put_numbers.append(put.part.number)
 
+    def _abort(self, attempt: int) -> None:
+        number = self.puts[attempt][1].part.number
+        assert attempt not in self.aborted, "aborted twice"
+        self.aborted.add(attempt)
+        self.aborts[number] += 1
+        assert self.aborts[number] <= CHANCES, "aborted too often"
+
     # The other side
 
     @property
@@ -190,18 +206,37 @@ class World:
         return None
 
     def end_put(
-        self, answer: Answer = ETAG, *, number: int | None = None, sent: int = 0, md5: str | None = None
+        self,
+        answer: Answer = ETAG,
+        *,
+        number: int | None = None,
+        sent: int = 0,
+        md5: str | None = None,
+        seconds: float = 0.1,
     ) -> None:
         """One attempt ends: the first, or the one at part `number`."""
-        attempt = next(a for a, (_, put) in self.puts.items() if number in (None, put.part.number))
+        attempt = self.attempt_at(number)
         upload_id, put = self.puts.pop(attempt)
+        self.sent.pop(attempt, None)
         if attempt in self.aborted:
             answer = Broken(Break.RESET, "stopped")
         elif isinstance(answer, Response) and answer.status == 200 and "etag" in answer.headers:
             kept = self.keep(upload_id, put.part.number)
             answer = kept if answer is ETAG else answer
             sent = sent or put.part.length
-        self.tell(PartEnded(attempt, answer, sent, md5 or self.md5_of(put.part.number), 0.1))
+            del self.aborts[put.part.number]
+        self.tell(PartEnded(attempt, answer, sent, md5 or self.md5_of(put.part.number), seconds))
+
+    def attempt_at(self, number: int | None) -> int:
+        """The attempt at part `number`; None: the first of all."""
+        return next(a for a, (_, put) in self.puts.items() if number in (None, put.part.number))
+
+    def sample(self, more: Mapping[int, int] | None = None) -> None:
+        """The engine looks at the attempts: of these parts so many bytes more were sent, of others none."""
+        for number, size in (more or {}).items():
+            attempt = self.attempt_at(number)
+            self.sent[attempt] = self.sent.get(attempt, 0) + size
+        self.tell(Sampled({attempt: self.sent.get(attempt, 0) for attempt in self.puts}))
 
     def end_call(self, *, expires: str | None = None, entity_id: str | None = None) -> None:
         """The control call under way goes through."""
@@ -281,6 +316,7 @@ class Chaos:
         """Let one thing happen."""
         world, random = self.world, self.random
         choices = [self._call] * bool(world.calls) + [self._land] * min(3, len(world.puts))
+        choices += [self._look] * bool(world.puts)
         if world.session.wake is not None:
             choices.append(self._wait)
         random.choice(choices)()
@@ -294,6 +330,12 @@ class Chaos:
         else:
             self.world.now = max(self.world.now, wake)
             self.world.tell(Tick())
+
+    def _look(self) -> None:
+        world, random = self.world, self.random
+        numbers = [put.part.number for _, put in world.puts.values()]
+        world.now += random.choice([0.1, 0.1, 1.0, 10.0])
+        world.sample({number: random.randrange(MiB) for number in numbers if random.random() < 0.7})
 
     def _land(self) -> None:
         number = self.random.choice([put.part.number for _, put in self.world.puts.values()])

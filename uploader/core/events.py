@@ -5,7 +5,7 @@ Times are seconds on the engine's monotonic clock, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -71,7 +71,14 @@ class Tick:
     """Time has passed."""
 
 
-Happening = CallDone | CallFailed | PartEnded | Tick
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How far the attempts under way are: bytes put on the wire, by attempt."""
+
+    sent: Mapping[int, int]
+
+
+Happening = CallDone | CallFailed | PartEnded | Tick | Sampled
 
 
 # What to do next: told to the engine.
@@ -98,6 +105,13 @@ class Put:
 @dataclass(frozen=True, slots=True)
 class AbortPuts:
     """End every attempt under way at once; each still reports how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AbortPut:
+    """End one attempt at once; it still reports how it ended, and until then its part is not sent again."""
+
+    attempt: int
 
 
 # What observers may know; also among the actions, so that the core decides what is worth telling.
@@ -254,7 +268,7 @@ Event = (
     | Finished
     | Failed
 )
-Action = Ask | Put | AbortPuts | Event
+Action = Ask | Put | AbortPuts | AbortPut | Event
 
 # What an observer is: it gets every event, in the order they happen.
 Listener = Callable[[Event], None]

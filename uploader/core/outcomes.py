@@ -28,6 +28,7 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     SERVER = "server"
     NETWORK = "network"
+    STRAGGLER = "straggler"
     REREAD = "reread"
     DIGEST = "digest"
     CORRUPT = "corrupt"

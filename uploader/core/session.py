@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uploader.core.calls import Call
 from uploader.core.concurrency import make_window
 from uploader.core.events import (
+    AbortPut,
     AbortPuts,
     CallDone,
     CallFailed,
@@ -17,6 +18,7 @@ from uploader.core.events import (
     Phase,
     Put,
     Recreating,
+    Sampled,
     UploadCreated,
     UploadResumed,
     UrlsRefreshed,
@@ -39,6 +41,7 @@ from uploader.core.plan import Plan
 from uploader.core.policy import PUBLIC, StoragePolicy
 from uploader.core.retry import Random, RetryBudget, is_spent, pause
 from uploader.core.scrub import scrub
+from uploader.core.stragglers import Stragglers
 from uploader.core.waiting import Session
 from uploader.errors import (
     AnswerError,
@@ -113,6 +116,7 @@ class UploadSession(Session):
         self._window = make_window(concurrency, plan.part_size)
         self._resumed = resumed
         self._parts = Parts(plan.count, resumed.stored if resumed else ())
+        self._stragglers = Stragglers()
         self._puts = 0
         self._bytes_sent = 0
         self._bytes_resumed = 0
@@ -303,14 +307,22 @@ class UploadSession(Session):
     def _put(self, number: int) -> None:
         self._puts += 1
         attempt = self._parts.depart(number, self._now)
+        self._stragglers.depart(attempt, number, self._now)
         self._tell(Put(attempt, self.plan.part(number), self._parts.held(number).url))
 
     def _part_ended(self, ended: PartEnded) -> None:
         flight = self._parts.land(ended.attempt)
+        still = self._stragglers.land(ended.attempt)
         self._bytes_sent += ended.sent
         if self._starting_over:
             return  # nothing of the old upload counts any more
         verdict = self._judge(flight, ended)
+        if still is not None and isinstance(verdict, Retry) and verdict.cause is Cause.NETWORK:
+            self._send_again(flight, still)
+        else:
+            self._act_on(verdict, flight, ended)
+
+    def _act_on(self, verdict: PartVerdict, flight: Flight, ended: PartEnded) -> None:
         match verdict:
             case Done():
                 self._stored(flight, ended, verdict)
@@ -337,12 +349,29 @@ class UploadSession(Session):
         if self._is_outage:
             self._recovered = self._now
         self._failures = 0
-        if self._parts.store(flight.number):
+        aborted = self._stragglers.store(flight.number, ended.seconds)
+        if self._parts.store(flight.number) or aborted:
             self._budget.give_back()
         part = self.plan.part(flight.number)
         others = [other.started for other in self._parts.in_flight.values()]
         self._window.stored(self._now, part.length, flight.started, others)
         self._tell(PartStored(part, done.etag, ended.md5, ended.seconds))
+
+    def _sampled(self, sampled: Sampled) -> None:
+        self._stragglers.hear(sampled.sent, self._now)
+        if self._starting_over:
+            return  # all of them are being ended
+        for attempt in self._stragglers.overdue(self._now, last=self._parts.left == 1):
+            if not self._budget.take(self._now):
+                return
+            self._stragglers.abort(attempt, self._now)
+            self._tell(AbortPut(attempt))
+
+    def _send_again(self, flight: Flight, still: float) -> None:
+        """A straggler is gone: it paid for another attempt when it was aborted, and did not fail."""
+        self._parts.ready_again([flight.number])
+        said = f"it stood still for {still:.1f} s while other parts were stored"
+        self._tell_retry(flight.number, Cause.STRAGGLER, said, 0.0)
 
     def _retry(self, flight: Flight, ended: PartEnded, retry: Retry) -> None:
         history = self._parts.history(flight.number)

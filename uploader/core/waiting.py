@@ -16,6 +16,7 @@ from uploader.core.events import (
     PartEnded,
     Phase,
     PhaseChanged,
+    Sampled,
     StatusSeen,
     Tick,
 )
@@ -135,6 +136,9 @@ class Session(ABC):
     def _part_ended(self, ended: PartEnded) -> None:
         raise AssertionError(f"no part was sent: {ended}")
 
+    def _sampled(self, sampled: Sampled) -> None:
+        raise AssertionError(f"no part is under way: {sampled}")
+
     def _advance(self) -> None:
         """Do what time and state call for."""
         if self._asked is None and self._next_ask is not None and self._now >= self._next_ask[0]:
@@ -151,6 +155,8 @@ class Session(ABC):
                 self._call_failed(happening)
             case PartEnded():
                 self._part_ended(happening)
+            case Sampled():
+                self._sampled(happening)
             case Tick():
                 pass
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from uploader.core.calls import Call
 from uploader.core.events import (
+    AbortPut,
     AbortPuts,
     Action,
     Ask,
@@ -29,6 +30,7 @@ from uploader.core.events import (
     PartStored,
     Progress,
     Put,
+    Sampled,
     Tick,
     UploadCreated,
     UploadResumed,
@@ -54,6 +56,14 @@ class Cargo:
     source: Source
     request: CreateRequest
     verify: Verify
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An attempt under way: how far it is, and what ends it."""
+
+    meter: Meter = field(default_factory=Meter)
+    scope: Scope = field(default_factory=Scope)
 
 
 @dataclass(slots=True)
@@ -87,10 +97,10 @@ class Run:
     timeouts: Timeouts = field(default_factory=Timeouts)
     _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash] = field(default_factory=queue.SimpleQueue)
     _calls: Scope = field(default_factory=Scope)
-    _puts: Scope = field(default_factory=Scope)
-    _meters: dict[int, Meter] = field(default_factory=dict)
+    _attempts: dict[int, _Attempt] = field(default_factory=dict)
     _stored: int = 0
     _told: int = -1
+    _told_at: float = 0.0
     _sampled_at: float = 0.0
 
     def result(self) -> UploadResult:
@@ -112,7 +122,7 @@ class Run:
             try:
                 self._loop(call_pool, part_pool)
             finally:
-                self._puts.cancel()
+                self._abort_all()
                 self._calls.cancel()
         if self.session.error is not None:
             raise self.session.error
@@ -137,19 +147,27 @@ class Run:
             case Ask():
                 call_pool.submit(self._ask, action).add_done_callback(self._deliver)
             case Put():
-                meter = self._meters[action.attempt] = Meter()
-                part_pool.submit(self._put, action, meter, self._puts).add_done_callback(self._deliver)
+                attempt = self._attempts[action.attempt] = _Attempt()
+                part_pool.submit(self._put, action, attempt).add_done_callback(self._deliver)
             case AbortPuts():
-                self._puts.cancel()
-                self._puts = Scope()
+                self._abort_all()
+            case AbortPut():
+                self._attempts[action.attempt].scope.cancel()
             case _:
                 if isinstance(action, Finished | Failed):
                     self._tell_progress()  # nothing is told after the end
                 self._note(action)
                 self.listener(action)
 
+    def _abort_all(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.scope.cancel()
+
     def _next(self) -> Happening:
-        """The next thing that happened, or a Tick when it is time for one."""
+        """The next thing that happened, or a look at the attempts or a Tick when it is time for one."""
+        if self._attempts and time.monotonic() - self._sampled_at >= SAMPLE:
+            self._sampled_at = time.monotonic()
+            return Sampled({number: attempt.meter.sent for number, attempt in self._attempts.items()})
         wake = self.session.wake
         wait = SAMPLE if wake is None else min(SAMPLE, max(0.0, wake - time.monotonic()))
         try:
@@ -162,7 +180,7 @@ class Run:
             self.listener(item)
             return Tick()
         if isinstance(item, PartEnded):
-            self._meters.pop(item.attempt, None)
+            del self._attempts[item.attempt]
         return item
 
     def _deliver(self, future: Future[Happening]) -> None:
@@ -188,7 +206,7 @@ class Run:
         self.cargo.source.check()
         return self.api.complete(upload_id, self._calls)
 
-    def _put(self, action: Put, meter: Meter, scope: Scope) -> Happening:
+    def _put(self, action: Put, attempt: _Attempt) -> Happening:
         assert self.cargo is not None  # noqa: S101 - only an upload's session puts
         task = PartTask(
             source=self.cargo.source,
@@ -198,7 +216,7 @@ class Run:
             md5=self.cargo.verify == "md5",
             timeouts=self.timeouts,
         )
-        done: PartResult = put(task, self.connections, scope, meter)
+        done: PartResult = put(task, self.connections, attempt.scope, attempt.meter)
         return PartEnded(action.attempt, done.answer, done.sent, done.md5, done.seconds)
 
     # Progress
@@ -213,10 +231,10 @@ class Run:
 
     def _tell_progress(self) -> None:
         now = time.monotonic()
-        if now - self._sampled_at < SAMPLE and not self.session.finished:
+        if now - self._told_at < SAMPLE and not self.session.finished:
             return
-        self._sampled_at = now
-        sent = self._stored + sum(meter.sent for meter in self._meters.values())
+        self._told_at = now
+        sent = self._stored + sum(attempt.meter.sent for attempt in self._attempts.values())
         if sent != self._told:
             self._told = sent
             self.listener(Progress(sent))
