@@ -1,7 +1,7 @@
 """What `--concurrency auto` makes of a link: beside fixed counts, and when the rate changes on the way.
 
     python benchmarks/links.py                        # every link, 30 s a transfer: over half an hour
-    python benchmarks/links.py --link 100/50 --counts 2,8
+    python benchmarks/links.py --link 100/50 --counts 2,8 --plot figure.png
     python benchmarks/links.py --quick                # loopback, 64 MiB: only whether it works (CI)
 
 Loopback is tried anywhere; the shaped links need Linux, root and /dev/net/tun. What is measured and why:
@@ -21,11 +21,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import shaping
 from jobs import Job
-from rig import HERE, MIB, Sink, WrongRunError, machine, make_sparse_file, running_sink, table
+from rig import (
+    HERE,
+    MIB,
+    Row,
+    Sink,
+    WrongRunError,
+    add_outputs,
+    machine,
+    make_sparse_file,
+    running_sink,
+    table,
+    write_json,
+)
 from throughput import transfer
 
 Count = int | Literal["auto"]
@@ -140,7 +152,7 @@ def measure(link: Link | None, size: int, count: Count, directory: Path) -> tupl
     return goodput, seen
 
 
-def compare(name: str, args: argparse.Namespace, directory: Path) -> dict[str, Any]:
+def compare(name: str, args: argparse.Namespace, directory: Path) -> Row:
     """One row: every fixed count, and auto, in turn; the goodput as a share of the best fixed one's."""
     link = LINKS[name]
     size = args.size or (link.size(args.seconds) if link else 8192 * MIB)
@@ -155,12 +167,12 @@ def compare(name: str, args: argparse.Namespace, directory: Path) -> dict[str, A
     return {"link": name, "size": size, "best": best, "best_mbs": medians[best] / 1e6, **shares}
 
 
-def change(name: str, args: argparse.Namespace, directory: Path) -> dict[str, Any]:
+def change(name: str, args: argparse.Namespace, directory: Path) -> Row:
     """How full a link is whose rate changed, beside what the counts make of it that are not told."""
     link = CHANGES[name]
     assert link.then is not None
     from_, until = int(link.after + RECOVERY), int(link.after + RECOVERY + WATCHED)
-    row: dict[str, Any] = {"link": name}
+    row: Row = {"link": name}
     for count in ("auto", *args.counts):
         _, seen = measure(link, link.size(until + 5), count, directory)
         row[str(count)] = sum(seen.delivered[from_:until]) / WATCHED / (link.then * 1e6 / 8)
@@ -169,12 +181,23 @@ def change(name: str, args: argparse.Namespace, directory: Path) -> dict[str, An
     return row
 
 
-def show(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
+def show(rows: list[Row], args: argparse.Namespace) -> str:
     counts = {str(count): (str(count), ">6.3f") for count in (*args.counts, "auto")}
     columns = {"link": ("link", "<16"), **counts}
-    if rows and "best" in rows[0]:
+    if "best" in rows[0]:
         columns |= {"best": ("best", ">5"), "best_mbs": ("MB/s", ">7.2f")}
     return table(columns, rows)
+
+
+def draw(path: Path, rows: list[Row], counts: list[str]) -> None:
+    """Each link: what each count makes of it."""
+    from plots import Panel, bars
+
+    def title(row: Row) -> str:
+        return f"{row['link']}: of {'the best' if 'best' in row else 'the new rate'}"
+
+    panels = [Panel(title(row), {count: row[count] for count in counts}, {}) for row in rows]
+    bars(path, "Goodput by parts in flight", panels)
 
 
 def parse_args() -> argparse.Namespace:
@@ -185,7 +208,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="a transfer (default 30)")
     parser.add_argument("--rounds", type=int, default=1, help="turns of every setting (default 1)")
     parser.add_argument("--quick", action="store_true", help="loopback, 64 MiB: only whether it works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    add_outputs(parser)
     args = parser.parse_args()
     args.size = None
     if args.quick:
@@ -207,14 +230,13 @@ def main() -> int:
     except (WrongRunError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    about = machine()
     print(*(show(rows, args) for rows in (steady, changed) if rows), sep="\n\n")
-    print("\n" + " · ".join(f"{key} {value}" for key, value in about.items()))
-    if args.json:
-        links = {name: link and asdict(link) for name, link in (LINKS | CHANGES).items()}
-        args.json.write_text(
-            json.dumps({"machine": about, "links": links, "steady": steady, "changed": changed})
-        )
+    print("\n" + " · ".join(f"{key} {value}" for key, value in machine().items()))
+    write_json(
+        args, steady + changed, {name: link and asdict(link) for name, link in (LINKS | CHANGES).items()}
+    )
+    if args.plot:
+        draw(args.plot, steady + changed, [*map(str, args.counts), "auto"])
     return 0
 
 

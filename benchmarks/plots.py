@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Panels beside one another.
+ACROSS = 5
+
 OURS, OTHERS, PLAIN, LIMIT = "#1f6feb", "#b6bec9", "#6e7781", "#24292f"
 
 
@@ -25,7 +28,7 @@ def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
     figure, axes = _figure(title, len(panels), rows=len(panels[0].bars))
     for number, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
         _bars(axis, panel)
-        if number:
+        if number % ACROSS:
             axis.set_yticklabels([])
     _save(figure, path)
 
@@ -35,7 +38,8 @@ def _bars(axis: Any, panel: Panel) -> None:
     axis.barh(names, list(panel.bars.values()), color=[_color(name) for name in names], height=0.62)
     for name, values in panel.dots.items():
         axis.plot(values, [name] * len(values), "o", color="black", markersize=2.2, alpha=0.55)
-        beyond, text = max(values), format(panel.bars[name], panel.form)
+    for name, value in panel.bars.items():
+        beyond, text = max([value, *panel.dots.get(name, ())]), format(value, panel.form)
         axis.annotate(text, (beyond, name), (6, 0), textcoords="offset points", va="center", size=8)
     axis.invert_yaxis()
     axis.set_title(panel.title, fontsize=9, loc="left")
@@ -44,7 +48,7 @@ def _bars(axis: Any, panel: Panel) -> None:
 
 
 def _color(name: str) -> str:
-    if "uploader" in name:
+    if "uploader" in name or name == "auto":
         return OURS
     return PLAIN if name.startswith("floor") else OTHERS
 
@@ -127,10 +131,13 @@ def _figure(title: str, columns: int, rows: int) -> tuple[Any, Sequence[Any]]:
     mpl.use("Agg")  # draws into a file, wherever there is no screen
     from matplotlib import pyplot
 
-    size = (max(9.0, 3.6 * columns), 1.3 + 0.34 * rows)
-    figure, axes = pyplot.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
+    across, down = min(columns, ACROSS), -(-columns // ACROSS)
+    size = (max(9.0, 3.6 * across), 0.4 + down * (0.9 + 0.34 * rows))
+    figure, axes = pyplot.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
     figure.suptitle(title, fontsize=10, x=0.01, horizontalalignment="left")
-    return figure, axes[0]
+    for spare in axes.flat[columns:]:
+        spare.axis("off")
+    return figure, axes.flat[:columns]
 
 
 def _tidy(axis: Any) -> None:
