@@ -33,7 +33,10 @@ def small_ones(items: Sequence[Item]) -> list[Item]:
 
 
 def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> list[Item]:
-    """Upload these, `FILES` at once; those that were not begun when it was stopped."""
+    """Upload these, `FILES` at once; those that were not begun when it was stopped.
+
+    Stops are to be deferred by the caller: they come where nothing is half told.
+    """
     size = sum(job.plan.file_size for job, _ in items)
     with (
         ThreadPoolExecutor(FILES, thread_name_prefix="uploader-file") as pool,
@@ -41,11 +44,9 @@ def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> l
     ):
         batch = _Batch(report, uploader, items, pool, listener)
         try:
-            with STOPS.armed():
-                batch.run()
+            batch.run()
         except KeyboardInterrupt as error:
-            with STOPS.deferred():
-                batch.stop(error)
+            batch.stop(error)
     return list(batch.waiting)
 
 
@@ -77,6 +78,7 @@ class _Batch:
         self._under_way = 0
         self._cancelled = threading.Event()
         self._ends: queue.SimpleQueue[_End] = queue.SimpleQueue()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Until all are done."""
@@ -84,15 +86,19 @@ class _Batch:
             while self.waiting and self._under_way < FILES:
                 self._pool.submit(self._send, *self.waiting.popleft())
                 self._under_way += 1
-            with suppress(queue.Empty):  # a wait without end cannot be interrupted on Windows
-                self._tell(self._ends.get(timeout=0.1))
+            with STOPS.armed():  # and not while an end is taken from the queue: it would be lost
+                self._ended.wait(0.1)  # a wait without end cannot be interrupted on Windows
+            self._ended.clear()
+            with suppress(queue.Empty):
+                while True:
+                    self._tell(self._ends.get_nowait())
 
     def stop(self, stop: KeyboardInterrupt) -> None:
         """End what is under way, and tell how far it got."""
         self._cancelled.set()
         while self._under_way:
             self._tell(self._ends.get(), stop)
-        self._report.stopped = True
+        self._report.stop(stop)
 
     def _tell(self, end: _End, stop: KeyboardInterrupt | None = None) -> None:
         self._under_way -= 1
@@ -113,3 +119,4 @@ class _Batch:
             self._ends.put(_End(attempt, error=error))
         else:
             self._ends.put(_End(attempt, result))
+        self._ended.set()

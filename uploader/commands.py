@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import click
 
-from uploader.batch import small_ones, upload_small
+from uploader.batch import Item, small_ones, upload_small
 from uploader.client import Uploader
 from uploader.errors import StateError
 from uploader.io.state import state_directory
@@ -42,17 +42,21 @@ def upload(
     with report.attempt(), STOPS.armed(), Uploader(project_id=project_id) as uploader:
         given = cast(UploadOptions, _plain(options))
         jobs = [uploader.prepare(file, **given) for file in files]
-        items = [(job, report.begin(job.file_name)) for job in jobs]
-        small = small_ones(items)
-        waiting = [item for item in items if item not in small]
-        not_begun = upload_small(report, uploader, small) if small else []
-        while waiting and not report.stopped:
-            job, attempt = waiting.pop(0)
-            with report.attempt(attempt), STOPS.armed():
-                _run(report, attempt, uploader, job)
-        if report.stopped:
-            report.not_begun([job.file_name for job, _ in (*not_begun, *waiting)])
+        with STOPS.deferred():  # until one of them is tried: what came of another is told whole
+            _upload_all(report, uploader, [(job, report.begin(job.file_name)) for job in jobs])
     return report.close()
+
+
+def _upload_all(report: Report, uploader: Uploader, items: Sequence[Item]) -> None:
+    small = small_ones(items)
+    waiting = [item for item in items if item not in small]
+    not_begun = upload_small(report, uploader, small) if small else []
+    while waiting and not report.stopped:
+        job, attempt = waiting.pop(0)
+        with report.attempt(attempt), STOPS.armed():
+            _run(report, attempt, uploader, job)
+    if report.stopped:
+        report.not_begun([job.file_name for job, _ in (*not_begun, *waiting)])
 
 
 def resume(
@@ -69,15 +73,25 @@ def resume(
             if pending.project_id not in uploaders:
                 other = Uploader(project_id=pending.project_id)
                 uploaders[pending.project_id] = stack.enter_context(other)
-            uploader = uploaders[pending.project_id]
-            with report.attempt(report.begin(pending.file_name)) as attempt, STOPS.armed():
-                given = cast(ResumeOptions, _plain(options))
-                _run(report, attempt, uploader, uploader.prepare_resume(pending.upload_id, **given))
-            if report.stopped:
-                break
+        with STOPS.deferred():
+            _resume_all(report, uploaders, chosen, cast(ResumeOptions, _plain(options)))
         if not chosen:
             say(_nothing(uploader.base_url))
     return report.close()
+
+
+def _resume_all(
+    report: Report,
+    uploaders: Mapping[str | None, Uploader],
+    chosen: Sequence[PendingUpload],
+    given: ResumeOptions,
+) -> None:
+    for pending in chosen:
+        uploader = uploaders[pending.project_id]
+        with report.attempt(report.begin(pending.file_name)) as attempt, STOPS.armed():
+            _run(report, attempt, uploader, uploader.prepare_resume(pending.upload_id, **given))
+        if report.stopped:
+            return
 
 
 def _run(report: Report, attempt: Attempt, uploader: Uploader, job: Job) -> None:

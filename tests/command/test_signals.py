@@ -28,14 +28,15 @@ import pytest
 
 from tests.command.conftest import MiB, Run, interrupt, spawn, start_python, use
 from uploader import Uploader
-from uploader.batch import FILES
+from uploader.batch import FILES, upload_small
 from uploader.core.events import Event, Finished, JournalKept, PartStored, Phase, PhaseChanged, UploadCreated
 from uploader.io.journal import Journal
 from uploader.io.state import is_held
 from uploader.local import Service, serve
 from uploader.models import PendingUpload, UploadResult
+from uploader.observe.attempt import Attempt
 from uploader.observe.report import Report
-from uploader.observe.stops import Stops, Terminated
+from uploader.observe.stops import STOPS, Stops, Terminated
 from uploader.pending import pending_uploads
 
 MOMENTS = int(os.environ.get("UPLOADER_SIGNALS") or 10)
@@ -379,6 +380,53 @@ def test_ctrl_c_when_all_is_done_does_not_say_that_it_is_not(capsys: pytest.Capt
     assert "not completed" not in err
     assert "resume" not in err, "the journal knows nothing of it any more"
     assert json.loads(out)["status"] == "validated"
+
+
+def test_ctrl_c_when_all_is_told_tells_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(as_json=True)
+    attempt = report.begin("picture.png")
+    result = UploadResult(upload_id="upload_1", status="validated")
+    with STOPS.heeded(), report.attempt(attempt), STOPS.armed():
+        attempt(Finished(result))
+        report.done(attempt, result)
+        signal.raise_signal(signal.SIGINT)
+    assert report.close() == 130
+    out, err = capsys.readouterr()
+    assert json.loads(out)["status"] == "validated"
+    assert err == ""
+
+
+class Struck(Report):
+    """Ctrl-C comes while the first outcome is told."""
+
+    def done(self, attempt: Attempt, result: UploadResult) -> None:
+        if not self._outcomes:
+            signal.raise_signal(signal.SIGINT)
+        super().done(attempt, result)
+
+
+def test_ctrl_c_while_one_of_several_small_files_is_told_loses_none(
+    picture: Path, state_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [picture.with_name(f"copy-{number}.png") for number in range(2 * FILES)]
+    for copy in copies:
+        copy.write_bytes(picture.read_bytes()[: 1 * MiB])
+    report = Struck(as_json=True, quiet=True, several=True)
+    with serve(stage_delay=0.02) as service, STOPS.heeded():
+        uploader = Uploader(
+            base_url=service.base_url,
+            api_key=service.api_key,
+            api_secret=service.api_secret,
+            state_dir=state_dir,
+        )
+        with uploader:
+            items = [(uploader.prepare(copy), report.begin(copy.name)) for copy in copies]
+            not_begun = upload_small(report, uploader, items)
+    assert report.stopped
+    assert report.close() == 130
+    outcomes = json.loads(capsys.readouterr().out)["uploads"]
+    assert not_begun == items[len(outcomes) :]
+    assert any("status" in outcome for outcome in outcomes)
 
 
 def test_a_stop_while_nothing_is_tried_waits_for_the_next_attempt() -> None:

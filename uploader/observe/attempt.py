@@ -24,6 +24,7 @@ class Attempt:
         number: its place among the others of one command.
         upload_id: None until the service named it.
         result: once there is one.
+        told: whether what came of it was told.
     """
 
     def __init__(self, name: str, number: int) -> None:
@@ -31,6 +32,7 @@ class Attempt:
         self.number = number
         self.upload_id: str | None = None
         self.result: UploadResult | None = None
+        self.told = False
         self._all_there = False
         self._kept = False
         self._parts = self._stored = 0

@@ -97,7 +97,7 @@ class Report:
             self._done(attempt, result)
 
     def _done(self, attempt: Attempt, result: UploadResult) -> None:
-        attempt.result = None
+        attempt.told = True
         self._outcomes.append((attempt.number, result.model_dump()))
         if self._as_json or self._quiet:
             return
@@ -127,13 +127,19 @@ class Report:
         if names:
             say(f"not begun: {', '.join(names)}")
 
-    def interrupted(self, attempt: Attempt, error: KeyboardInterrupt) -> None:
-        """One upload was stopped by Ctrl-C or SIGTERM."""
+    def stop(self, error: KeyboardInterrupt) -> int:
+        """Ctrl-C or SIGTERM came; the exit code that tells of it, if nothing else went wrong."""
         self.stopped = True
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        self._code = self._code or code
+        return code
+
+    def interrupted(self, attempt: Attempt, error: KeyboardInterrupt) -> None:
+        """One upload was stopped by Ctrl-C or SIGTERM."""
+        code = self.stop(error)
         if attempt.result is not None:  # it came too late for this one
-            self._code = self._code or code
-            self.done(attempt, attempt.result)
+            if not attempt.told:
+                self.done(attempt, attempt.result)
             return
         kind, upload_id = type(error).__name__, attempt.upload_id
         self._end(attempt, kind, attempt.how_far, upload_id, code, resumable=attempt.resumable)
