@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -86,19 +85,41 @@ def test_an_early_503_costs_one_retry(then: str, tls: bool, path: Path, rig: Ope
         assert it.heard(UrlsRefreshed) == 0
 
 
+# Short, since what is refused is found out when a stall is; nothing else may time out.
+STALLING = Timeouts(connect=20, stall=0.3, answer=60, api=30)
+
+
 @case(6, EXACT)
-def test_a_403_and_then_not_a_byte_read_is_a_bounded_stall(tls: bool, path: Path, rig: Open) -> None:
-    """The refusal lies unread behind a body nobody takes: a stall, and after two of them a fresh link."""
+def test_a_403_and_then_not_a_byte_read_is_one_stall(tls: bool, path: Path, rig: Open) -> None:
+    """The refusal lies unread behind a body nobody takes: when that stalls, it is looked for."""
     script = {1: until_renewed(reply(EXPIRED, read=64 * 1024, then="hold"))}
-    timeouts = Timeouts(connect=20, stall=0.3, answer=60, api=30)
-    with rig(script, tls=tls, narrow=True, timeouts=timeouts) as it:
-        began = time.monotonic()
+    with rig(script, tls=tls, narrow=True, timeouts=STALLING) as it:
         it.upload(path)
-        assert time.monotonic() - began < 20
-        assert it.heard(PartRetrying) >= 1
-        assert it.heard(UrlsRefreshed) >= 1
+        (retry,) = [event for event in it.events if isinstance(event, PartRetrying)]
+        assert retry.cause is Cause.EXPIRED
         assert it.result is not None
-        assert not it.result.recreated
+        assert (it.result.url_refreshes, it.result.recreated) == (1, False)
+
+
+@case(6, "PartError")
+def test_a_refusal_for_good_is_heard_though_not_a_byte_is_read(tls: bool, path: Path, rig: Open) -> None:
+    too_large = response(413, xml("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"))
+    with rig(
+        {1: [reply(too_large, read=64 * 1024, then="hold")]}, tls=tls, narrow=True, timeouts=STALLING
+    ) as it:
+        it.upload(path)
+        assert "EntityTooLarge" in str(it.error)
+        assert it.heard(PartRetrying) == 0
+
+
+@case(6, EXACT)
+def test_an_answer_in_pieces_that_never_gets_whole_is_a_stall(tls: bool, path: Path, rig: Open) -> None:
+    with rig(
+        {1: [reply(EXPIRED[:20], read=64 * 1024, then="hold")]}, tls=tls, narrow=True, timeouts=STALLING
+    ) as it:
+        it.upload(path)
+        (retry,) = [event for event in it.events if isinstance(event, PartRetrying)]
+        assert retry.cause is Cause.NETWORK
 
 
 @case(8, EXACT)

@@ -33,7 +33,7 @@ from tests.faults.rig import IMPATIENT, QUICK, MiB, Rig, make_file
 from tests.secrets import leaks, values_of
 from uploader import AsyncUploader, RetryPolicy, Uploader, UploaderError, UploadResult
 from uploader.cli import main
-from uploader.core.events import CallRetrying, Event, Failed, JournalTrouble, PartRetrying
+from uploader.core.events import CallRetrying, Event, Failed, JournalTrouble, PartRetrying, PartStored
 from uploader.models import PresignedUrl
 from uploader.options import Credentials, TransferOptions
 
@@ -569,6 +569,24 @@ def test_what_an_api_repeats_of_the_credentials_is_heard_nowhere(
         told |= {f"then {where}": text for where, text in overheard(it, log, path, state_dir).told().items()}
     del told["traceback"]
     assert not leaks(told, secrets_with([]))
+
+
+@case(26, "ApiError")
+def test_what_a_store_repeats_in_a_success_is_heard_nowhere(path: Path, state_dir: Path, rig: Open) -> None:
+    """Its ETag is told and kept; that the service never got the part is its word against the store's."""
+    links: set[str] = set()
+
+    def behave(exchange: Exchange) -> None:
+        exchange.read()
+        signature = url_of(exchange).rpartition("Signature=")[2]
+        exchange.send(response(200, "", f'ETag: "{signature}"'))
+
+    with rig(noted({1: [behave]}, links), api_key=KEY, api_secret=SECRET) as it:
+        with all_logged() as log:
+            it.upload(path, verify="none")
+        assert it.heard(PartStored) > 0
+        told = overheard(it, log, path, state_dir).told()
+    assert not leaks(told, secrets_with(links))
 
 
 SHORT = "Sh0rt-8c"

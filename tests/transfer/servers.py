@@ -19,6 +19,7 @@ def answering(
     pace: float | None = None,
     heard: list[bytes] | None = None,
     bodies: bool = True,
+    keep: bool = False,
 ) -> Iterator[str]:
     """A server that gives each request the next answer, and the last one for ever. Yields its origin.
 
@@ -28,8 +29,16 @@ def answering(
         pace: bytes per second at which bodies are read.
         heard: gets the head of every request.
         bodies: whether to read request bodies before answering.
+        keep: whether to keep a connection until the client leaves; else it is for one request.
     """
     queue = list(answers)
+
+    def answer(peer: socket.socket) -> None:
+        head = _read_request(peer, pace, bodies=bodies)
+        if heard is not None:
+            heard.append(head)
+        said = queue.pop(0) if len(queue) > 1 else queue[0]
+        peer.sendall(said if isinstance(said, bytes) else said(origin))
 
     def serve() -> None:
         while True:
@@ -42,11 +51,9 @@ def answering(
                 _secured(peer, tls) as peer,
             ):  # a client may leave when it has heard enough
                 peer.settimeout(5)
-                head = _read_request(peer, pace, bodies=bodies)
-                if heard is not None:
-                    heard.append(head)
-                answer = queue.pop(0) if len(queue) > 1 else queue[0]
-                peer.sendall(answer if isinstance(answer, bytes) else answer(origin))
+                answer(peer)
+                while keep:
+                    answer(peer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         if pace:

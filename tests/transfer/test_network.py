@@ -9,17 +9,18 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote_plus
 
 import httpx
 import pytest
+import trustme
 
 from tests.transfer.servers import answering, deaf, http
 from uploader.core.outcomes import Break, Broken, Response
 from uploader.errors import InputError
-from uploader.io.connections import ERROR_BODY, Connection, Scope
+from uploader.io.connections import ERROR_BODY, Connection, Connections, Scope
 from uploader.io.network import Address, Resolve
 from uploader.io.transport import anywhere, proxy_for
 
@@ -301,12 +302,41 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         ("store.example:443", True),
         ("store.example:8443", False),
         ("tore.example", False),
+        ("*.example", True),
+        ("store.example.", True),
+        ("other.test store.example", True),
+        ("*tore.example", False),
     ],
 )
 def test_no_proxy_is_heeded(exempt: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", exempt)
-    assert proxy_for("https", "store.example", None) == (None if direct else "http://proxy.example:3128")
+    for host in ("store.example", "store.example."):
+        assert proxy_for("https", host, None) == (None if direct else "http://proxy.example:3128")
+
+
+@pytest.mark.parametrize(
+    ("host", "exempt", "direct"),
+    [
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "10.1.2.3:8443", False),
+        ("11.1.2.3", "10.0.0.0/8", False),
+        ("10.1.2.3", "store.example", False),
+        ("2001:db8::1", "2001:DB8:0::1", True),
+        ("2001:db8::1", "[2001:db8::1]", True),
+        ("2001:db8::1", "[2001:db8::1]:443", True),
+        ("2001:db8::1", "[2001:db8::1]:8443", False),
+        ("2001:db8::1", "2001:db8::/32", True),
+        ("2001:db8::1", "10.0.0.0/8", False),
+    ],
+)
+def test_no_proxy_names_addresses_and_networks(
+    host: str, exempt: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert proxy_for("https", host, None) == (None if direct else "http://proxy.example:3128")
 
 
 def test_all_proxy_is_for_what_has_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +345,16 @@ def test_all_proxy_is_for_what_has_none_of_its_own(monkeypatch: pytest.MonkeyPat
     assert proxy_for("http", "127.0.0.1", 80) is None, "no proxy leads to this machine itself"
 
 
-@pytest.mark.parametrize("proxy", ["http://bob:s3cretpw#x@127.0.0.1:1", "socks5://bob:s3cretpw@127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://bob:s3cretpw#x@127.0.0.1:1",
+        "socks5://bob:s3cretpw@127.0.0.1:1",
+        "http://bob:s3cretpw@proxy..example:3128",
+        "http://bob:s3cretpw@proxy.example:99999",
+        "http://bob:s3cretpw@proxy.example:0",
+    ],
+)
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
     proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +362,147 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
     with connection() as it, pytest.raises(InputError, match="HTTPS_PROXY") as caught:
         it.ask(asked("https://store.example"), Scope())
     assert "s3cretpw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["HTTP://127.0.0.1:{}", " http://127.0.0.1:{}\n", "127.0.0.1:{}"])
+def test_a_proxy_that_is_not_there_is_named(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", form.format(port))
+    with connection() as it:
+        answer = it.ask(asked("https://store.example"), Scope())
+    assert isinstance(answer, Broken)
+    assert answer.kind is Break.CONNECT
+    assert answer.detail.startswith("the proxy 127.0.0.1: ")
+    assert "refused" in answer.detail
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (http("bob:s3cretpw", "407 s3cretpw"), Break.PROXY),
+        (http("", "502 s3cretpw"), Break.CONNECT),
+        (b"HTTP/1.1 407 No\r\nX-User : bob:s3cretpw\r\n\r\n", Break.CONNECT),
+        (b"s3cretpw\r\n\r\n", Break.CONNECT),
+        (b"", Break.CONNECT),
+    ],
+    ids=["407", "502", "header", "status line", "nothing"],
+)
+def test_what_a_proxy_says_is_not_quoted(answer: bytes, kind: Break, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(answer) as origin, connection() as it:
+        monkeypatch.setenv("HTTPS_PROXY", origin.replace("//", "//bob:s3cretpw@"))
+        broken = it.ask(asked("https://store.example"), Scope())
+    assert isinstance(broken, Broken)
+    assert broken.kind is kind
+    assert broken.detail.startswith("the proxy 127.0.0.1 ")
+    assert "s3cretpw" not in broken.detail
+
+
+def test_a_name_with_its_dot_is_the_certificates_without() -> None:
+    authority = trustme.CA()
+    tls, context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("store.example").configure_cert(tls)
+    authority.configure_trust(context)
+    it = Connection(context, anywhere, leading("127.0.0.1"))
+    with answering(http("here"), tls=tls) as origin:
+        answer = it.ask(asked(f"https://store.example.:{origin.rpartition(':')[2]}"), Scope())
+    it.close()
+    assert isinstance(answer, Response)
+
+
+def test_what_tls_failed_for_is_told_in_words() -> None:
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with answering(http("here"), tls=tls) as origin, connection() as it:
+        answer = it.ask(asked(origin), Scope())
+    assert isinstance(answer, Broken)
+    assert answer.kind is Break.TLS
+    assert answer.detail.startswith("certificate verify failed: ")
+
+
+# One connection, several requests
+
+
+def kept(body: str) -> bytes:
+    return http(body).replace(b"Connection: close\r\n", b"")
+
+
+def bodies(it: Connection, origin: str, times: int) -> list[bytes]:
+    answers = [it.ask(asked(origin), Scope()) for _ in range(times)]
+    return [answer.body for answer in answers if isinstance(answer, Response)]
+
+
+def test_one_connection_serves_several_requests() -> None:
+    heard: list[bytes] = []
+    with answering(kept("1"), kept("2"), keep=True, heard=heard) as origin, connection() as it:
+        assert bodies(it, origin, 2) == [b"1", b"2"]
+        assert it.is_open
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    """Two in one segment: the second is not the answer to what is asked next."""
+    with answering(kept("1") + kept("stale"), kept("2"), keep=True) as origin, connection() as it:
+        first = it.ask(asked(origin), Scope())
+        assert isinstance(first, Response)
+        assert not it.is_open, "what else comes on it cannot be told from an answer"
+    with answering(kept("1") + kept("stale"), kept("2")) as origin, connection() as it:
+        assert bodies(it, origin, 2) == [b"1", b"2"]
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys_in_tls_inside_of_tls(
+    trusted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*trusted)
+    said = kept("1") + kept("stale")
+    with answering(said, tls=tls) as store, tunnelling(tls, store, []) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        context = httpx.create_ssl_context()
+        context.check_hostname = False
+        it = Connection(context, anywhere)
+        first = it.ask(asked("https://store.example/key"), Scope())
+        still_open = it.is_open
+        it.close()
+    assert isinstance(first, Response)
+    assert not still_open
+
+
+def test_connections_that_their_servers_closed_are_dropped() -> None:
+    """Lent several at once, then one at a time: those that are not needed any more are not kept for ever."""
+    context = ssl.create_default_context()
+    connections = Connections(lambda: context, anywhere)
+    with answering(http("bye")) as origin:
+        with connections.lend() as one, connections.lend() as two, connections.lend() as three:
+            for it in (one, two, three):
+                it.ask(asked(origin), Scope())
+        with connections.lend():
+            pass
+    assert len(connections._idle) == 1
+    connections.close()
+
+
+def test_an_error_whose_body_does_not_end_keeps_nobody() -> None:
+    """Its status is known: the body is worth a moment, and not the whole of the answer's time."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, connection() as it:
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        server = threading.Thread(target=hold, args=(listener, b"HTTP/1.1 503 Slow Down\r\n\r\n"))
+        server.start()
+        answer = it.ask(asked(origin, seconds=60), Scope())
+        server.join()
+    assert isinstance(answer, Response)
+    assert answer.status == 503
+    assert time.monotonic() - began < 30
+
+
+def hold(listener: socket.socket, said: bytes) -> None:
+    """Say this, and keep the connection until the client has left."""
+    peer, _ = listener.accept()
+    with peer, suppress(OSError):
+        peer.recv(65536)
+        peer.sendall(said)
+        peer.recv(1)
 
 
 # What a server says
@@ -343,6 +523,7 @@ def test_what_it_gives_back_of_the_request_is_masked_verbatim_and_decoded() -> N
     said = f"{token} {token.replace('%2f', '/')} {unquote_plus(token)}"
     for answer in (
         http(said, "403 No", f"X-Amz-Request-Id: {token}\r\n"),
+        http(" " * 300 + said, "200 OK", f'ETag: "{token}"\r\n'),
         f"HTTP/1.1 {said}\r\n\r\n".encode(),
     ):
         with answering(answer) as origin, connection() as it:

@@ -26,7 +26,7 @@ from uploader import (
 )
 from uploader.core.outcomes import Break, Broken
 from uploader.io.connections import BROKEN, ERROR_BODY, Connection, Scope, classify
-from uploader.io.transport import anywhere
+from uploader.io.transport import TunnelError, anywhere
 
 TIMEOUTS = ("connect", "read", "write", "pool")
 FEW = RetryPolicy(attempts=2, first_attempts=2, base=0.0, cap=0.0)
@@ -139,8 +139,9 @@ def test_a_cancelled_scope_sends_nothing() -> None:
         (httpx.ReadTimeout(""), Break.SILENCE),
         (httpx.ConnectTimeout(""), Break.CONNECT),
         (httpx.ConnectError(""), Break.CONNECT),
-        (httpx.ProxyError("407 Proxy Authentication Required"), Break.PROXY),
-        (httpx.ProxyError("502 Bad Gateway"), Break.CONNECT),
+        (TunnelError("the proxy p answered 407", 407), Break.PROXY),
+        (TunnelError("the proxy p answered 502", 502), Break.CONNECT),
+        (TunnelError("the proxy p: Connection refused"), Break.CONNECT),
         (httpx.RemoteProtocolError(""), Break.RESET),
         (httpx.ReadError(""), Break.RESET),
     ],

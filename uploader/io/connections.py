@@ -8,12 +8,13 @@ and no other.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 import httpx
@@ -22,7 +23,7 @@ from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.scrub import mask, scrub
 from uploader.io.network import AbortedError, AddressRefusedError, Network, Permit, Resolve, resolve
 from uploader.io.secrecy import secrets_of
-from uploader.io.transport import Transport
+from uploader.io.transport import Transport, TunnelError
 
 # What an error document may take; more is not read.
 ERROR_BODY = 64 * 1024
@@ -145,17 +146,23 @@ class Connection:
             body = _read(response, self._network.limit)
         finally:
             response.close()  # with part of the body unread this also closes the connection
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        if not response.is_success or b"<Error" in body[:200]:
-            secrets = secrets_of(request)
+        secrets = secrets_of(request)
+        headers = {
+            name.lower(): mask(value.encode(), secrets).decode() for name, value in response.headers.items()
+        }
+        if body_limit == ERROR_BODY or not response.is_success:  # else it is the service's, with fresh URLs
             body = mask(body, secrets)
-            headers = {name: mask(value.encode(), secrets).decode() for name, value in headers.items()}
         return Response(response.status_code, headers, body)
 
     @cached_property
     def buffer(self) -> memoryview:
         """Made when first needed: kept, it is mapped by the system once and not with each block."""
         return memoryview(bytearray(BLOCK))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next call can go out on it as it is."""
+        return self._transport.is_open
 
     def shut(self) -> None:
         """End the call under way, from any thread."""
@@ -203,14 +210,18 @@ def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
     return decode
 
 
+# OpenSSL's name for a failure, which its words repeat: long as it is, it would be taken for a token.
+_OPENSSL = re.compile(r"\[SSL: \w+\] ")
+
+
 def classify(error: Exception, secrets: Iterable[bytes] = ()) -> Broken:
     """How a request broke, from the transport's exception, which may quote what was received."""
-    detail = scrub(mask(str(error).encode(), secrets).decode())
+    said = _OPENSSL.sub("", str(error))
+    detail = scrub(mask(said.encode(), secrets).decode())
     if _is_certificate_error(error):
         return Broken(Break.TLS, detail)
-    if isinstance(error, httpx.ProxyError):
-        status = detail[:3]  # the rest may give the proxy's password back
-        return Broken(Break.PROXY if status in ("401", "403", "407") else Break.CONNECT, f"proxy: {status}")
+    if isinstance(error, TunnelError):
+        return Broken(Break.PROXY if error.status in (401, 403, 407) else Break.CONNECT, detail)
     kinds: list[tuple[type[Exception], Break]] = [
         (httpx.WriteTimeout, Break.STALL),
         (httpx.ReadTimeout, Break.SILENCE),
@@ -229,7 +240,7 @@ def _is_certificate_error(error: BaseException | None) -> bool:
 
 
 class Connections:
-    """Idle connections, kept for whoever needs one next: as many as were ever needed at once.
+    """Idle connections, kept for whoever needs one next: the one that was used last.
 
     Args:
         context: makes what TLS needs, when it is first needed.
@@ -259,9 +270,17 @@ class Connections:
         try:
             yield connection
         finally:
+            self._drop_cold()
             self._idle.append(connection)
             if self._closed:
                 self.close()
+
+    def _drop_cold(self) -> None:
+        """Drop those that nobody needed for so long that they, or their servers, closed."""
+        with suppress(IndexError):  # others lend and return meanwhile
+            while not (coldest := self._idle.popleft()).is_open:
+                coldest.close()
+            self._idle.appendleft(coldest)
 
     def close(self) -> None:
         """Close them all; one that is lent out is closed when it comes back."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import h11
@@ -18,6 +18,9 @@ from uploader.io.network import Stream
 
 # Seconds: longer than any pause between two parts or two polls.
 KEEP_ALIVE = 60.0
+
+# Seconds for the answer of a server that takes no more of a body, if something came of one.
+EARLY = 1.0
 
 # A head's longest line, or all of it.
 _LONGEST = 100 * 1024
@@ -52,6 +55,8 @@ class Http11:
             self._send(h11.EndOfMessage(), timeouts)
         except httpx.WriteError:
             pass  # a server may refuse early, and close: its answer may be there all the same
+        except httpx.WriteTimeout as stall:
+            return self._early_head(stall)
         except h11.LocalProtocolError as error:
             raise httpx.LocalProtocolError(str(error)) from None
         return self._head(timeouts)
@@ -63,7 +68,8 @@ class Http11:
 
     def end(self) -> None:
         """The answer is done with: keep the connection if it was read to its end, else close it."""
-        if self._machine.our_state is self._machine.their_state is h11.DONE:
+        is_done = self._machine.our_state is self._machine.their_state is h11.DONE
+        if is_done and not self._machine.trailing_data[0]:  # else that would be the next request's answer
             self._machine.start_next_cycle()
             self._idle_since = time.monotonic()
         else:
@@ -90,9 +96,17 @@ class Http11:
         if length:
             raise httpx.LocalProtocolError("the body is not as long as was said")
 
+    def _early_head(self, stall: httpx.WriteTimeout) -> h11.Response:
+        """The answer of a server that refuses early and reads no more, but does not close."""
+        if self.stream.is_readable:
+            with suppress(httpx.TransportError):
+                return self._head({"read": EARLY})
+        raise stall
+
     def _head(self, timeouts: Timeouts) -> h11.Response:
         while not isinstance(event := self._next(timeouts), h11.Response):
             pass
+        self.stream.restart()  # the body has its own time
         return event
 
     def _next(self, timeouts: Timeouts) -> Any:

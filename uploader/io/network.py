@@ -263,6 +263,10 @@ class Stream:
         self._received += len(data)
         return data
 
+    def restart(self) -> None:
+        """What is read from here on is timed anew."""
+        self._asked_at = None
+
     def write(self, buffer: bytes | memoryview, timeout: float | None) -> None:
         """Send all of it; `timeout` is for each call of the system's."""
         self._asked_at, self._received = None, 0
@@ -309,6 +313,9 @@ class Stream:
     @property
     def is_readable(self) -> bool:
         """Whether there is something to read on an idle connection: its end, most likely."""
+        layers = [it for it in (self._socket, self._layer) if isinstance(it, ssl.SSLSocket | _Layer)]
+        if any(layer.pending() for layer in layers):
+            return True  # decrypted already
         # Neither takes a descriptor, of which none may be left.
         try:
             if hasattr(select, "poll"):
@@ -334,8 +341,12 @@ class _Layer:
     def recv(self, max_bytes: int) -> bytes:
         try:
             return self._pump(lambda: self._tls.read(max_bytes))
-        except ssl.SSLZeroReturnError:
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # with a single layer neither is an error
             return b""
+
+    def pending(self) -> int:
+        """Bytes that came and were not read."""
+        return self._tls.pending() or self._incoming.pending
 
     def send(self, data: bytes | memoryview) -> int:
         return self._pump(lambda: self._tls.write(data))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,16 +13,31 @@ from urllib.request import getproxies
 import httpx
 
 from uploader.errors import InputError
-from uploader.hosts import is_loopback
+from uploader.hosts import is_host, is_loopback
 from uploader.io.http11 import Http11, Timeouts
 from uploader.io.network import Network, Permit, Stream
 
 _PORTS = {"http": 80, "https": 443}
 
+# Seconds that an error's body may keep us: its status is known.
+ERROR_BODY_WAIT = 5.0
+
 _UNUSABLE = (
     "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used: it is http://host:port or "
     "https://host:port, with user:password@ percent-encoded before the host"
 )
+
+
+class TunnelError(httpx.ProxyError):
+    """The proxy leads nowhere. The message quotes nothing that it said, which may hold its password.
+
+    Attributes:
+        status: what it answered; 0 where it did not.
+    """
+
+    def __init__(self, said: str, status: int = 0) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +53,9 @@ class Origin:
         """The origin of a URL.
 
         Raises:
-            httpx.UnsupportedProtocol: it is neither http nor https.
+            httpx.UnsupportedProtocol: it is neither http nor https, or its port is 0.
         """
-        if url.scheme not in _PORTS:
+        if url.scheme not in _PORTS or url.port == 0:
             raise httpx.UnsupportedProtocol("neither http nor https")
         return cls(url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
 
@@ -80,12 +97,20 @@ class Transport(httpx.BaseTransport):
         except BaseException:
             http.close()
             raise
-        body = _Body(http, request.extensions.get("timeout", {}))
+        timeouts: Timeouts = request.extensions.get("timeout", {})
+        if not 200 <= answer.status_code < 300:
+            timeouts = timeouts | {"read": min(timeouts.get("read") or ERROR_BODY_WAIT, ERROR_BODY_WAIT)}
+        body = _Body(http, timeouts)
         return httpx.Response(answer.status_code, headers=list(answer.headers), stream=body)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that can be used again."""
+        return self._http is not None and self._http.is_usable
 
     def _connection(self, request: httpx.Request) -> Http11:
         origin = Origin.of(request.url)
-        if self._http is None or origin != self._origin or not self._http.is_usable:
+        if self._http is None or origin != self._origin or not self.is_open:
             self.close()
             self._http, self._origin = self._connect(origin, request), origin
         return self._http
@@ -100,7 +125,7 @@ class Transport(httpx.BaseTransport):
             self._network.permit = anywhere
             stream = self._through(proxy, origin, request)
         if origin.scheme == "https":
-            stream.start_tls(self._context, origin.host, timeout)
+            stream.start_tls(self._context, origin.host.removesuffix("."), timeout)  # no certificate has it
         return Http11(stream)
 
     def _through(self, address: str, origin: Origin, request: httpx.Request) -> Stream:
@@ -109,21 +134,24 @@ class Transport(httpx.BaseTransport):
         Plain http needs one too: it leads to this machine only, where no proxy is asked.
         """
         proxy = _parse(address)
-        timeout = request.extensions.get("timeout", {}).get("connect")
         where = Origin.of(proxy.url)
-        stream = self._network.connect_tcp(where.host, where.port, timeout)
-        if where.scheme == "https":
-            stream.start_tls(self._context, where.host, timeout)
-        http = Http11(stream)
-        status = 0
         try:
-            asking = _request_tunnel(proxy, origin, request)
-            status = http.ask(b"CONNECT", origin.authority, asking).status_code
-        finally:
-            if not 200 <= status < 300:
-                http.close()
+            stream = self._reach(where, request)
+            status = _ask_tunnel(stream, proxy, origin, request)
+        except httpx.ProtocolError:
+            raise TunnelError(f"the proxy {where.host} does not answer as one") from None
+        except (httpx.TransportError, UnicodeError) as error:
+            raise TunnelError(f"the proxy {where.host}: {error}") from error
         if not 200 <= status < 300:
-            raise httpx.ProxyError(str(status))
+            stream.close()
+            raise TunnelError(f"the proxy {where.host} answered {status}", status)
+        return stream
+
+    def _reach(self, proxy: Origin, request: httpx.Request) -> Stream:
+        timeout = request.extensions.get("timeout", {}).get("connect")
+        stream = self._network.connect_tcp(proxy.host, proxy.port, timeout)
+        if proxy.scheme == "https":
+            stream.start_tls(self._context, proxy.host, timeout)
         return stream
 
     def close(self) -> None:
@@ -162,14 +190,31 @@ def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
 
 
 def _is_exempt(host: str, port: int, exempt: str) -> bool:
-    """Whether NO_PROXY names a host: by its name, with or without the port, a domain it is in, or `*`.
+    """Whether NO_PROXY names a host.
 
     Not `urllib.request.proxy_bypass`, which on some systems looks names up, for as long as that takes.
     """
-    names = [name.strip().lower().lstrip(".") for name in exempt.split(",")]
-    return any(
-        name == "*" or name in (host, f"{host}:{port}") or host.endswith(f".{name}") for name in names if name
-    )
+    return any(_names(entry, host.removesuffix("."), port) for entry in re.split(r"[,\s]+", exempt.lower()))
+
+
+# A name, domain, address or network, and perhaps a port; an address of IPv6 needs brackets for that.
+_ENTRY = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>[0-9]+))?|(?P<bare>.*)")
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    """Whether an entry of NO_PROXY names a host: `*`, a name, a domain it is in, an address, a network."""
+    found = _ENTRY.fullmatch(entry)
+    assert found  # noqa: S101 - it matches anything
+    if found["port"] and int(found["port"]) != port:
+        return False
+    name = found["v6"] or found["name"] or found["bare"] or ""
+    if name == "*":
+        return True
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        domain = name.removeprefix("*").strip(".")
+        return bool(domain) and f".{host}".endswith(f".{domain}")
 
 
 def anywhere(_host: str, addresses: list[str]) -> list[str]:
@@ -178,12 +223,28 @@ def anywhere(_host: str, addresses: list[str]) -> list[str]:
 
 
 def _parse(proxy: str) -> httpx.Proxy:
-    if proxy.startswith(("http://", "https://")):
-        try:
-            return httpx.Proxy(proxy)
-        except (ValueError, httpx.InvalidURL):  # the message may quote the password
-            pass
-    raise InputError(_UNUSABLE)
+    try:
+        parsed = httpx.Proxy(proxy.strip())
+        port = parsed.url.port
+    except (ValueError, httpx.InvalidURL):  # the message may quote the password
+        raise InputError(_UNUSABLE) from None
+    if (
+        parsed.url.scheme not in _PORTS
+        or not is_host(parsed.url.host)
+        or not (port is None or 0 < port < 65536)
+    ):
+        raise InputError(_UNUSABLE)
+    return parsed
+
+
+def _ask_tunnel(stream: Stream, proxy: httpx.Proxy, origin: Origin, request: httpx.Request) -> int:
+    """The proxy's answer."""
+    http = Http11(stream)
+    try:
+        return http.ask(b"CONNECT", origin.authority, _request_tunnel(proxy, origin, request)).status_code
+    except BaseException:
+        http.close()
+        raise
 
 
 def _request_tunnel(proxy: httpx.Proxy, origin: Origin, request: httpx.Request) -> httpx.Request:
