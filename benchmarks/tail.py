@@ -22,56 +22,85 @@ from rig import MIB, Row, WrongRunError, add_outputs, make_sparse_file, show, wr
 
 from uploader import Uploader, UploaderError, events
 from uploader.local import serve
+from uploader.parameters import concurrency
 
 PART_SIZE = 5 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One upload: seconds until `complete` was accepted, and why parts were sent again."""
+    """One upload: seconds until `complete` was accepted, and which parts were sent again for what."""
 
     wall: float
-    causes: list[str]
+    again: list[tuple[int, str]]
 
 
-def stalls(parts: int) -> dict[str, list[str]]:
-    """What goes wrong in each kind of upload, in the fault language."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What goes wrong in an upload: a part stalls, so often, and where."""
+
+    part: int = 0
+    at: str = ""
+    times: int = 0
+
+    @property
+    def faults(self) -> list[str]:
+        """In the fault language."""
+        return [f"stall:part={self.part}:at={self.at}:times={self.times}"] if self.times else []
+
+    @property
+    def again(self) -> list[tuple[int, str]]:
+        """What is to be sent again, and nothing else."""
+        return [(self.part, "straggler")] * self.times
+
+
+def kinds(parts: int) -> dict[str, Kind]:
+    """What goes wrong in each kind of upload."""
     return {
-        "none": [],
-        "an early part, halfway": [f"stall:part={parts // 10}:at=50%"],
-        "a middle part, its answer": [f"stall:part={parts // 2}:at=answer"],
-        "the last part, halfway": [f"stall:part={parts}:at=50%"],
+        "none": Kind(),
+        "an early part, halfway": Kind(parts // 10, "50%", 1),
+        "a middle part, its answer": Kind(parts // 2, "answer", 1),
+        "the last part, halfway": Kind(parts, "50%", 1),
+        "the last part, its answer": Kind(parts, "answer", 1),
+        "the same, twice": Kind(parts, "answer", 2),
     }
 
 
-def upload(path: Path, faults: list[str], rate: float) -> Sample:
+def upload(path: Path, kind: Kind, args: argparse.Namespace) -> Sample:
     """One upload to a service of its own; what became of its parts is that service's to check."""
-    causes: list[str] = []
+    again: list[tuple[int, str]] = []
 
     def listen(event: events.Event) -> None:
         if isinstance(event, events.PartRetrying):
-            causes.append(str(event.cause))
+            again.append((event.part.number, str(event.cause)))
 
-    with serve(faults=faults, rate=rate) as it, tempfile.TemporaryDirectory() as state:
+    with serve(faults=kind.faults, rate=args.rate * MIB) as it, tempfile.TemporaryDirectory() as state:
         client = Uploader(base_url=it.base_url, api_key=it.api_key, api_secret=it.api_secret, state_dir=state)
         with client:
             began = time.monotonic()
-            client.upload(path, kind="model", part_size=PART_SIZE, wait_for=None, progress=listen)
-            return Sample(time.monotonic() - began, causes)
+            client.upload(
+                path,
+                kind="model",
+                part_size=PART_SIZE,
+                concurrency=args.concurrency,
+                wait_for=None,
+                progress=listen,
+            )
+            return Sample(time.monotonic() - began, again)
 
 
 def run(args: argparse.Namespace, path: Path) -> dict[str, list[Sample]]:
     """All rounds: in each, every kind of upload has its turn."""
     make_sparse_file(path, args.parts * PART_SIZE)
-    kinds = stalls(args.parts)
-    samples: dict[str, list[Sample]] = {name: [] for name in kinds}
+    tried = kinds(args.parts)
+    samples: dict[str, list[Sample]] = {name: [] for name in tried}
     for number in range(1, args.rounds + 1):
         for name, taken in samples.items():
-            taken.append(upload(path, kinds[name], args.rate * MIB))
-            said = f"{taken[-1].wall:.2f} s, sent again: {', '.join(taken[-1].causes) or 'nothing'}"
+            taken.append(upload(path, tried[name], args))
+            said = f"{taken[-1].wall:.2f} s, sent again: {taken[-1].again or 'nothing'}"
             print(f"round {number}/{args.rounds} {name}: {said}", file=sys.stderr)
-            if len(taken[-1].causes) < len(kinds[name]):
-                raise WrongRunError(f"{name}: the part that stalled was not sent again")
+            if taken[-1].again != tried[name].again:
+                raise WrongRunError(f"{name}: other parts were sent again than the one that stalled")
     return samples
 
 
@@ -110,6 +139,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="An upload of which a part stalls, beside one without.")
     parser.add_argument("--parts", type=int, default=50, help="of 5 MiB each (default 50)")
     parser.add_argument("--rate", type=float, default=30.0, help="of the store, in MiB/s (default 30)")
+    parser.add_argument("--concurrency", type=concurrency, default="auto", help="a number, or auto (default)")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     parser.add_argument("--quick", action="store_true", help="12 parts, 1 round: only whether it works")
     add_outputs(parser)

@@ -88,14 +88,27 @@ def test_it_is_aborted_once_however_long_it_takes_to_end() -> None:
     assert world.aborts[1] == 1
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_of_the_last_part_those_stored_before_it_stood_still_count(stored: bool) -> None:
-    world = standing_still(parts=10 if stored else 11)
+@pytest.mark.parametrize("is_last", [True, False])
+def test_of_the_last_part_those_stored_before_it_stood_still_count(is_last: bool) -> None:
+    world = standing_still(parts=10 if is_last else 11)
     world.sample({1: 1})
     world.end_put(number=10)
     world.now += 5.0
     world.sample()
-    assert world.aborts == ({1: 1} if stored else {})
+    assert world.aborts == ({1: 1} if is_last else {})
+
+
+def test_the_last_part_may_be_a_straggler_twice() -> None:
+    world = standing_still(parts=10)
+    world.end_put(number=10)
+    for _ in range(2):
+        world.now += 3.0
+        world.sample()
+        world.end_put(number=1)
+    world.now += 60.0
+    world.sample()
+    assert world.aborts.total() == 2
+    assert in_flight(world) == [1]
 
 
 def test_it_is_no_failure_of_the_part() -> None:

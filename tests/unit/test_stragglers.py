@@ -20,9 +20,9 @@ class Scene:
             self.it.depart(number, number, self.now)
             self.sent[number] = 0
 
-    def move(self, number: int, size: int) -> None:
+    def move(self, number: int, size: int, *reading: int) -> None:
         self.sent[number] += size
-        self.it.hear(self.sent, self.now)
+        self.it.hear(self.sent, self.now, reading)
 
     def store(self, *numbers: int, seconds: float = 0.1) -> None:
         for number in numbers:
@@ -32,8 +32,8 @@ class Scene:
             assert self.it.land(number) is None
             self.it.store(number, seconds)
 
-    def overdue(self, after: float, *, last: bool = False) -> list[int]:
-        return self.it.overdue(self.now + after, last=last)
+    def overdue(self, after: float, *, left: int = 1000) -> list[int]:
+        return self.it.overdue(self.now + after, left)
 
 
 def scene(*still: int, stored: int = 5, seconds: float = 0.1) -> Scene:
@@ -122,21 +122,45 @@ def test_more_must_have_been_stored_since_than_stand_still(stored: int, expected
     assert it.overdue(1000.0) == expected
 
 
-def test_what_was_stored_before_it_last_moved_counts_for_the_last_part_only() -> None:
+def test_what_was_stored_before_it_last_moved_does_not_count() -> None:
     it = scene(1)
     it.move(1, 1)
     it.store(201)
     assert it.overdue(1000.0) == []
-    assert it.overdue(1000.0, last=True) == [1]
-
-
-def test_what_was_stored_before_it_began_counts_for_none() -> None:
-    it = scene()
-    it.begin(1)
-    it.store(201)
-    assert it.overdue(1000.0, last=True) == []
     it.store(202)
     assert it.overdue(1000.0) == [1]
+
+
+def test_for_the_only_part_that_is_left_no_other_can_be_stored() -> None:
+    it = scene(1)
+    it.move(1, 1)
+    assert it.overdue(LEAST_STILL, left=1) == []
+    assert it.overdue(LEAST_STILL + 0.01, left=2) == []
+    assert it.overdue(LEAST_STILL + 0.01, left=1) == [1]
+
+
+def test_where_too_few_were_stored_it_is_not_known_what_a_part_takes() -> None:
+    assert scene(1, stored=4).overdue(1000.0, left=1) == []
+
+
+def test_one_that_waits_for_the_file_does_not_stand_still() -> None:
+    it = scene(1)
+    it.now += 1.0
+    it.move(1, 0, 1)
+    it.store(201, 202)
+    assert it.overdue(LEAST_STILL) == []
+    assert it.overdue(LEAST_STILL + 0.01) == [1]
+
+
+def test_one_slow_connection_does_not_make_the_link_slow() -> None:
+    it = scene(1)
+    it.begin(2, 3, 4)
+    for _ in range(30):
+        it.now += 1.0
+        it.move(2, 1)
+        it.store(3, 4)
+        it.begin(3, 4)
+    assert it.overdue(0.0) == [1]
 
 
 def test_one_that_is_being_aborted_is_not_aborted_again_and_tells_how_long_it_stood_still() -> None:

@@ -73,9 +73,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How far the attempts under way are: bytes put on the wire, by attempt."""
+    """How far the attempts under way are: bytes put on the wire, by attempt; `reading` wait for the file."""
 
     sent: Mapping[int, int]
+    reading: frozenset[int] = frozenset()
 
 
 Happening = CallDone | CallFailed | PartEnded | Tick | Sampled

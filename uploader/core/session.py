@@ -358,10 +358,10 @@ class UploadSession(Session):
         self._tell(PartStored(part, done.etag, ended.md5, ended.seconds))
 
     def _sampled(self, sampled: Sampled) -> None:
-        self._stragglers.hear(sampled.sent, self._now)
+        self._stragglers.hear(sampled.sent, self._now, sampled.reading)
         if self._starting_over:
             return  # all of them are being ended
-        for attempt in self._stragglers.overdue(self._now, last=self._parts.left == 1):
+        for attempt in self._stragglers.overdue(self._now, self._parts.left):
             if not self._budget.take(self._now):
                 return
             self._stragglers.abort(attempt, self._now)

@@ -7,7 +7,7 @@ than this one has proved to be. So it is measured by what the other parts took.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 # Seconds that an attempt may stand still in any case. TCP sends a lost segment again after 0.2, 0.4 and
@@ -35,7 +35,6 @@ class _Pulse:
     Attributes:
         number: its part's.
         began: when (seconds).
-        before: how many parts had been stored by then.
         sent: bytes put on the wire, as last heard.
         moved: when it began, or this last grew.
         passed: how many parts had been stored by then.
@@ -44,7 +43,6 @@ class _Pulse:
 
     number: int
     began: float
-    before: int
     moved: float
     passed: int
     sent: int = 0
@@ -55,8 +53,8 @@ class Stragglers:
     """Keeps the pulse of every attempt, and how long stored parts took.
 
     An attempt that moves is left alone, however slow: what it has sent would be lost, and another need be no
-    faster. So is one that stands still where more do than get through: that is the store or the link, and no
-    new connection helps.
+    faster. So is one that waits for the file, and one that stands still where more do than get through: that
+    is the store or the link, and no new connection helps.
     """
 
     def __init__(self) -> None:
@@ -67,13 +65,13 @@ class Stragglers:
 
     def depart(self, attempt: int, number: int, now: float) -> None:
         """An attempt at part `number` begins."""
-        self._pulses[attempt] = _Pulse(number, now, self._stored, now, self._stored)
+        self._pulses[attempt] = _Pulse(number, now, now, self._stored)
 
-    def hear(self, sent: Mapping[int, int], now: float) -> None:
-        """So many bytes each attempt has put on the wire by now."""
+    def hear(self, sent: Mapping[int, int], now: float, reading: Collection[int] = ()) -> None:
+        """So many bytes each attempt has put on the wire by now; those `reading` wait for the file."""
         for attempt, size in sent.items():
             pulse = self._pulses[attempt]
-            if size > pulse.sent:
+            if size > pulse.sent or attempt in reading:
                 pulse.sent, pulse.moved, pulse.passed = size, now, self._stored
 
     def land(self, attempt: int) -> float | None:
@@ -86,12 +84,11 @@ class Stragglers:
         self._took.append(seconds)
         return self._aborted.pop(number, 0) > 0
 
-    def overdue(self, now: float, *, last: bool) -> list[int]:
-        """The attempts to abort, so that their parts can be sent again.
+    def overdue(self, now: float, left: int) -> list[int]:
+        """The attempts to abort, so that their parts can be sent again, where `left` parts are not stored.
 
-        More parts must have been stored since one stood still than there are attempts that do. `last`: it is
-        at the only part that is left. No other can be stored any more, so those stored since it began count;
-        if it is an outage after all, that costs one request.
+        More parts must have been stored since one stood still than there are attempts that do. But where only
+        one part is left, no other can be stored any more: if it is an outage after all, that costs a request.
         """
         if len(self._took) < FEWEST:
             return []
@@ -102,16 +99,18 @@ class Stragglers:
             for attempt, pulse in still.items()
             if pulse.still is None
             and self._aborted[pulse.number] < CHANCES
-            and self._stored - (pulse.before if last else pulse.passed) > len(still)
+            and (self._stored - pulse.passed > len(still) or left == 1)
         ]
 
     @property
     def _slowest(self) -> float:
         """What the slowest part takes (seconds), as far as is known.
 
-        Those under way tell first that a link got slower: they take at least until they last moved.
+        Those under way tell first that a link got slower: they take at least until they last moved. Of
+        several the slowest does not count: its connection alone may be slow.
         """
-        return max(*self._took, *(pulse.moved - pulse.began for pulse in self._pulses.values()))
+        under_way = sorted(pulse.moved - pulse.began for pulse in self._pulses.values())
+        return max(*self._took, *(under_way[:-1] if len(under_way) > 2 else under_way))
 
     def abort(self, attempt: int, now: float) -> None:
         """An attempt is being aborted; it goes on until it lands."""

@@ -167,7 +167,7 @@ class Run:
         """The next thing that happened, or a look at the attempts or a Tick when it is time for one."""
         if self._attempts and time.monotonic() - self._sampled_at >= SAMPLE:
             self._sampled_at = time.monotonic()
-            return Sampled({number: attempt.meter.sent for number, attempt in self._attempts.items()})
+            return self._sample()
         wake = self.session.wake
         wait = SAMPLE if wake is None else min(SAMPLE, max(0.0, wake - time.monotonic()))
         try:
@@ -182,6 +182,11 @@ class Run:
         if isinstance(item, PartEnded):
             del self._attempts[item.attempt]
         return item
+
+    def _sample(self) -> Sampled:
+        meters = {number: attempt.meter for number, attempt in self._attempts.items()}
+        reading = frozenset(number for number, meter in meters.items() if meter.reading)
+        return Sampled({number: meter.sent for number, meter in meters.items()}, reading)
 
     def _deliver(self, future: Future[Happening]) -> None:
         error = None if future.cancelled() else future.exception()

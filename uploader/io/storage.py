@@ -56,12 +56,16 @@ class PartResult:
 
 
 class Meter:
-    """Bytes of one attempt on the wire so far: written by the worker, read by the engine."""
+    """One attempt's bytes on the wire so far, and whether it waits for the file.
 
-    __slots__ = ("sent",)
+    Written by the worker, read by the engine.
+    """
+
+    __slots__ = ("reading", "sent")
 
     def __init__(self) -> None:
         self.sent = 0
+        self.reading = False
 
 
 class UnreadableError(Exception):
@@ -96,7 +100,9 @@ class PartBody(httpx.SyncByteStream):
                 left = part.length
                 while left:
                     self._scope.check()
+                    self._meter.reading = True
                     size = file.readinto(self._buffer[: min(self._pace.block, left)])
+                    self._meter.reading = False
                     if not size:
                         source.recheck(file)
                         raise SourceChangedError(f"{source.path.name} ended early")
