@@ -129,6 +129,13 @@ def test_it_sends_95_percent_of_what_the_best_count_does_the_way_there_included(
     assert sent(name).goodput(0, 60) >= 0.95 * max(fixed)
 
 
+def test_what_was_too_few_is_not_tried_again_all_the_time() -> None:
+    """Each trial of too few costs a cycle; of a minute between them nothing is noticed."""
+    link = LINKS["200 Mbit/s 150 ms"]
+    best = Transfer(link, Window(8)).run(300.0).goodput(60, 300)
+    assert Transfer(link, Auto(PART)).run(300.0).goodput(60, 300) >= 0.98 * best
+
+
 @pytest.mark.parametrize("name", LINKS)
 def test_a_link_that_few_fill_is_not_crowded(name: str) -> None:
     """A dozen parts fill each of them; what is in flight is lost in an interruption."""
@@ -136,11 +143,23 @@ def test_a_link_that_few_fill_is_not_crowded(name: str) -> None:
 
 
 def test_on_a_slow_link_it_comes_down_to_one_or_two() -> None:
-    transfer = Transfer(LINKS["10 Mbit/s 20 ms"], Auto(PART)).run(600.0)
-    assert transfer.typical(450, 600) <= 2
-    assert max(size for _, size in transfer.sizes) <= Auto.START, (
-        "twice as many would have been 107 s of sending"
-    )
+    transfer = Transfer(LINKS["10 Mbit/s 20 ms"], Auto(PART)).run(900.0)
+    assert transfer.typical(600, 900) <= 2
+    assert max(size for _, size in transfer.sizes) <= 2 * Auto.START, "those were 107 s of sending"
+
+
+def test_on_a_very_slow_link_it_does_not_try_more_than_a_few() -> None:
+    transfer = Transfer(Link(steady(5 * MBIT), 0.04, jitter=0.3), Auto(PART)).run(600.0)
+    assert max(size for _, size in transfer.sizes) <= Auto.START + 1
+
+
+@pytest.mark.parametrize("cap", [2, 4, 8])
+def test_where_a_part_takes_a_minute_on_any_connection_it_takes_many_within_minutes(cap: float) -> None:
+    link = Link(steady(100 * MBIT), 0.2, cap=cap * MBIT, jitter=0.3)
+    transfer = Transfer(link, Auto(PART)).run(600.0)
+    best = min(100.0, 64 * cap) * MBIT
+    assert transfer.goodput(0, 600) >= 0.65 * best
+    assert transfer.goodput(300, 600) >= 0.85 * best
 
 
 def test_where_each_connection_is_slow_it_takes_many() -> None:

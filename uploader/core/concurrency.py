@@ -136,8 +136,11 @@ class Auto:
     REST = 5.0
     # So long is a count held for too small that was.
     MEMORY = 60.0
-    # Where sending all that is in flight takes longer than this, it is not doubled: that would be lost.
-    AT_STAKE = 60.0
+    # Where sending all that is in flight takes longer than this (seconds), it is not doubled: that would be
+    # lost. Where each connection is slow it takes no longer after a doubling than before.
+    AT_STAKE = 90.0
+    # The very first cycle is believed if it took so long: then its connections' slow start is little of it.
+    SETTLED = 10.0
 
     def __init__(self, part_size: int) -> None:
         self._most = max(self.START, min(MAX_CONCURRENCY, BUDGET // part_size))
@@ -177,6 +180,8 @@ class Auto:
         cycle.add(now, length, started)
         if cycle.parts >= self._count and now - cycle.since >= cycle.LEAST:
             self._cycle = Cycle(now)
+            if self._goodput is None and now - cycle.since >= self.SETTLED:
+                self._is_first = False
             self._judge(cycle.goodput(now, others), now)
 
     def throttled(self, now: float) -> None:
@@ -230,8 +235,7 @@ class Auto:
 
     def _double(self, now: float) -> None:
         self._is_rising = self._up_next = False
-        seconds = 2 * self._count * self._part_size / (self._goodput or 1.0)
-        if seconds <= self.AT_STAKE:
+        if self._goodput and self._count * self._part_size / self._goodput <= self.AT_STAKE:
             self._try(2 * self._count, now, doubling=True)
 
     def _try_another(self, now: float) -> None:
