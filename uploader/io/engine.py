@@ -132,7 +132,8 @@ class Run:
     def _loop(self, call_pool: ThreadPoolExecutor, part_pool: ThreadPoolExecutor) -> None:
         actions = self.session.start(time.monotonic())
         while True:
-            for action in actions:
+            # Parts first: while an event is written down, nothing is idle. But no call before what led to it.
+            for action in sorted(actions, key=lambda it: not isinstance(it, Put)):
                 self._perform(action, call_pool, part_pool)
             self._tell_progress()
             if self.session.finished:
