@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "client": {"job", "pending", "resuming", "io", "core", "observe", "hosts", "errors", "models", "options"},
     "aio": {"client", "core", "observe", "errors", "models", "options"},
     "sample": set(),
-    "demo": {"local", "client", "core", "io", "observe", "media", "sample", "errors", "models"},
+    "demo": {"local", "client", "core", "io", "observe", "media", "sample", "saying", "errors", "models"},
     "bench": {"local", "client", "core", "observe", "sample", "errors", "options", "printable", "saying"},
     "batch": {"client", "job", "core", "observe", "errors", "models"},
     "commands": {

@@ -23,12 +23,23 @@ from uploader.observe.stops import STOPS
 FILES = 8
 
 
-Item = tuple[Job, Attempt]
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file of several.
+
+    Attributes:
+        job: the file as it was when all were looked at.
+        again: looks at it again, when it is its turn: that may be hours later.
+    """
+
+    attempt: Attempt
+    job: Job
+    again: Callable[[], Job]
 
 
 def small_ones(items: Sequence[Item]) -> list[Item]:
     """Those of one part that can be sent at once: each target once, and none if it would be alone."""
-    found = {job.target: (job, attempt) for job, attempt in reversed(items) if job.plan.count == 1}
+    found = {item.job.target: item for item in reversed(items) if item.job.plan.count == 1}
     return list(reversed(found.values())) if len(found) > 1 else []
 
 
@@ -37,7 +48,7 @@ def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> l
 
     Stops are to be deferred by the caller: they come where nothing is half told.
     """
-    size = sum(job.plan.file_size for job, _ in items)
+    size = sum(item.job.plan.file_size for item in items)
     with (
         ThreadPoolExecutor(FILES, thread_name_prefix="uploader-file") as pool,
         report.listening_together(size, len(items)) as listener,
@@ -84,7 +95,7 @@ class _Batch:
         """Until all are done."""
         while self.waiting or self._under_way:
             while self.waiting and self._under_way < FILES:
-                self._pool.submit(self._send, *self.waiting.popleft())
+                self._pool.submit(self._send, self.waiting.popleft())
                 self._under_way += 1
             with STOPS.armed():  # and not while an end is taken from the queue: it would be lost
                 self._ended.wait(0.1)  # a wait without end cannot be interrupted on Windows
@@ -111,12 +122,12 @@ class _Batch:
         elif end.error is not None:
             raise end.error  # a defect
 
-    def _send(self, job: Job, attempt: Attempt) -> None:
-        listener = self._listener(attempt)
+    def _send(self, item: Item) -> None:
+        listener = self._listener(item.attempt)
         try:
-            result = self._uploader.run(job, progress=listener, cancelled=self._cancelled)
+            result = self._uploader.run(item.again(), progress=listener, cancelled=self._cancelled)
         except BaseException as error:  # noqa: BLE001 - raised again where it is seen
-            self._ends.put(_End(attempt, error=error))
+            self._ends.put(_End(item.attempt, error=error))
         else:
-            self._ends.put(_End(attempt, result))
+            self._ends.put(_End(item.attempt, result))
         self._ended.set()

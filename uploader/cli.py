@@ -7,6 +7,7 @@ With `--json` stdout carries one JSON object; everything else goes to stderr.
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Sequence
@@ -18,28 +19,46 @@ import click
 
 from uploader.observe.stops import STOPS, Terminated
 from uploader.parameters import age, concurrency, listed, sending, size, talking
-from uploader.saying import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE, error_fields, print_json, say
+from uploader.saying import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    USAGE,
+    error_fields,
+    give_up_stdout,
+    print_json,
+    say,
+)
 from uploader.version import __version__
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with `arguments`; the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's encoding
+    _fit_streams()
     try:
         with STOPS.heeded():
             return int(cli.main(list(arguments), prog_name="uploader", standalone_mode=False) or DONE)
     except click.ClickException as error:
-        error.show(sys.stderr)
+        if sys.stderr is not None:
+            error.show(sys.stderr)
         return _json_error(arguments, USAGE, "UsageError", error.format_message())
     except Terminated:
         return TERMINATED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a defect; what a user gets of it is one line
+        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC) and not error.filename:
+            give_up_stdout(error)  # the help cannot be shown: all else is told by `tell`
+            return FAILED
         say(f"unexpected {type(error).__name__}: {error}; this is a fault of the uploader, please report it")
         return _json_error(arguments, FAILED, type(error).__name__, str(error))
+
+
+def _fit_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit the terminal's encoding
 
 
 def _json_error(arguments: Sequence[str], code: int, kind: str, message: str) -> int:
@@ -141,7 +160,9 @@ def wait(**given: Any) -> int:
 
 @cli.command(short_help="Run the embedded service until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
-@click.option("--port", default=8123, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes a free one."
+)
 @click.option(
     "--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Where to keep state."
 )

@@ -282,6 +282,7 @@ class Uploader:
         Raises:
             UploadFailedError: the service rejected the content.
             NotCompletedError: it was interrupted before every part was sent.
+            UploadBusyError: another process still sends it.
             UploadTimeoutError: the time is up; wait again with the same id.
             UploaderError: it could not be found out.
         """

@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +29,7 @@ from uploader.observe.table import table
 from uploader.options import JWT_VARIABLE, ResumeOptions, UploadOptions, WaitFor
 from uploader.pending import forget as forget_upload
 from uploader.pending import pending_uploads
-from uploader.saying import DONE, USAGE, print_json, say
+from uploader.saying import DONE, USAGE, print_json, say, tell
 
 _UNFINISHED = (PendingState.INTERRUPTED, PendingState.STOPPED, PendingState.MISSING)
 _ABANDONED = (PendingState.FAILED, PendingState.GONE)
@@ -40,23 +42,37 @@ def upload(
     options["resume"] = not options.pop("no_resume")
     report = Report(as_json=as_json, quiet=quiet, several=len(files) > 1)
     with report.attempt(), STOPS.armed(), Uploader(project_id=project_id) as uploader:
-        given = cast(UploadOptions, _plain(options))
-        jobs = [uploader.prepare(file, **given) for file in files]
+        looks = [partial(uploader.prepare, file, **cast(UploadOptions, _plain(options))) for file in files]
         with STOPS.deferred():  # until one of them is tried: what came of another is told whole
-            _upload_all(report, uploader, [(job, report.begin(job.file_name)) for job in jobs])
+            items = _look_at(report, files, looks)
+            _upload_all(report, uploader, items)
     return report.close()
+
+
+def _look_at(report: Report, files: Sequence[str], looks: Sequence[Callable[[], Job]]) -> list[Item]:
+    """All files, before anything is sent; none if one of them cannot be used."""
+    attempts = [report.begin(os.path.basename(file) or file) for file in files]
+    items: list[Item] = []
+    for attempt, look in zip(attempts, looks, strict=True):
+        with report.attempt(attempt), STOPS.armed():
+            items.append(Item(attempt, look(), look))
+            continue
+        report.not_begun([other for other in attempts if other is not attempt])
+        return []
+    return items
 
 
 def _upload_all(report: Report, uploader: Uploader, items: Sequence[Item]) -> None:
     small = small_ones(items)
-    waiting = [item for item in items if item not in small]
+    at_once = {item.attempt.number for item in small}
+    waiting = deque(item for item in items if item.attempt.number not in at_once)
     not_begun = upload_small(report, uploader, small) if small else []
     while waiting and not report.stopped:
-        job, attempt = waiting.pop(0)
-        with report.attempt(attempt), STOPS.armed():
-            _run(report, attempt, uploader, job)
+        item = waiting.popleft()
+        with report.attempt(item.attempt), STOPS.armed():
+            _run(report, item.attempt, uploader, item.again())
     if report.stopped:
-        report.not_begun([job.file_name for job, _ in (*not_begun, *waiting)])
+        report.not_begun([item.attempt for item in (*not_begun, *waiting)])
 
 
 def resume(
@@ -86,12 +102,14 @@ def _resume_all(
     chosen: Sequence[PendingUpload],
     given: ResumeOptions,
 ) -> None:
-    for pending in chosen:
+    waiting = deque((pending, report.begin(pending.file_name)) for pending in chosen)
+    while waiting and not report.stopped:
+        pending, attempt = waiting.popleft()
         uploader = uploaders[pending.project_id]
-        with report.attempt(report.begin(pending.file_name)) as attempt, STOPS.armed():
+        with report.attempt(attempt), STOPS.armed():
             _run(report, attempt, uploader, uploader.prepare_resume(pending.upload_id, **given))
-        if report.stopped:
-            return
+    if report.stopped:
+        report.not_begun([attempt for _, attempt in waiting])
 
 
 def _run(report: Report, attempt: Attempt, uploader: Uploader, job: Job) -> None:
@@ -163,7 +181,7 @@ def list_(*, as_json: bool) -> int:
             print_json({"uploads": [pending.model_dump(mode="json") for pending in uploads]})
             return DONE
         for line in table(uploads) if uploads else ():
-            click.echo(line)
+            tell(line)
         if not uploads:
             say("no upload is unfinished")
     return report.close()
@@ -229,10 +247,11 @@ def serve(
             directory, host=host, port=port, ttl=ttl, resign=not no_resign, faults=faults, rate=rate
         )
         with serving as service:
-            click.echo(f"# serving {service.base_url}; use it with")
-            for line in _environment_lines(service.environment):
-                click.echo(line)
-            sys.stdout.flush()
+            for line in (
+                f"# serving {service.base_url}; use it with",
+                *_environment_lines(service.environment),
+            ):
+                tell(line)
             while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
                 pass
     except (ValueError, OSError) as error:

@@ -6,8 +6,6 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-import click
-
 from uploader import local
 from uploader.client import Uploader
 from uploader.core.plan import DEFAULT_PART_SIZE, Limits, make_plan
@@ -17,6 +15,7 @@ from uploader.media import kind_of
 from uploader.models import Kind, UploadResult
 from uploader.observe.report import summary
 from uploader.sample import make_sample
+from uploader.saying import tell
 
 SIZE = 256 * 1024 * 1024
 
@@ -39,8 +38,8 @@ def run(file: Path | None) -> None:
         expired, refused, dropped = _spread(plan.count)
         faults = [f"expire:part={expired}", f"503:part={refused}", f"drop:part={dropped}:at=50%"]
         with local.serve(Path(folder) / "service", faults=faults) as service:
-            click.echo(f"An embedded service listens on {service.base_url}. It will go wrong three times:")
-            click.echo(f"  {'   '.join(faults)}")
+            tell(f"An embedded service listens on {service.base_url}. It will go wrong three times:")
+            tell(f"  {'   '.join(faults)}")
             kind = _kind(path)
             with Uploader(
                 base_url=service.base_url,
@@ -56,10 +55,10 @@ def run(file: Path | None) -> None:
 
 
 def _tell(name: str, kind: Kind, result: UploadResult) -> None:
-    click.echo(f"{result.status}: {result.entity_id}")
-    click.echo(summary(result))
-    click.echo("\nThe same in Python:")
-    click.echo(_PYTHON.format(name=name, kind=kind))
+    tell(f"{result.status}: {result.entity_id}")
+    tell(summary(result))
+    for line in ("", "The same in Python:", *_PYTHON.format(name=name, kind=kind).splitlines()):
+        tell(line)
 
 
 def _compare(path: Path, stored: str) -> None:
@@ -67,7 +66,7 @@ def _compare(path: Path, stored: str) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != stored:
         raise UploaderError(f"the stored object's SHA-256 is {stored}, the file's is {digest}")
-    click.echo(f"The stored object's SHA-256 equals the file's: {digest}")
+    tell(f"The stored object's SHA-256 equals the file's: {digest}")
 
 
 def _spread(count: int) -> tuple[int, int, int]:

@@ -142,7 +142,7 @@ class SourceChangedError(UploaderError):
 
 
 class UploadBusyError(UploaderError):
-    """The same file is being uploaded to the same place already; nothing was sent."""
+    """Another run is at it: the same file is being uploaded to the same place. This one sent nothing."""
 
     nothing_sent = True
 

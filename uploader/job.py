@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from uploader.core.plan import Plan, make_plan
 from uploader.errors import InputError
 from uploader.io.engine import Cargo
@@ -117,5 +119,6 @@ def _asset_options(given: AssetOptions | Mapping[str, Any] | None) -> AssetOptio
         )
     try:
         return AssetOptions.model_validate(dict(given))
-    except ValueError as error:
-        raise InputError(f"asset options cannot be used: {error}") from None
+    except ValidationError as error:
+        said = [f"{'.'.join(map(str, it['loc']))} ({it['msg']})" for it in error.errors(include_url=False)]
+        raise InputError(f"asset options cannot be used: {', '.join(said)}") from None

@@ -162,7 +162,10 @@ def check_base_url(url: str) -> str:
     parts = split_url(url)
     # What cannot be read is not shown: it may hold a secret.
     if parts is None or parts.scheme not in ("https", "http"):
-        raise InputError(f"the base URL is not an https URL: check {BASE_URL_VARIABLE}")
+        raise InputError(
+            f"the base URL is none such as https://api.example/v1, with a host and port that can be:"
+            f" check {BASE_URL_VARIABLE}"
+        )
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise InputError(f"the base URL may hold no user name, query or fragment: check {BASE_URL_VARIABLE}")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):

@@ -124,20 +124,31 @@ def _state(directory: Path, record: Record) -> PendingState:
 def refuse_half_sent(directory: Path, upload_id: str, base_url: str) -> None:
     """There is no use in waiting for an upload that was interrupted here before all of it was sent.
 
+    Nor while another process still sends it: that is to be waited for.
+
     Raises:
-        NotCompletedError: so it was.
+        NotCompletedError: it was interrupted.
+        UploadBusyError: it is being sent.
     """
     with suppress(StateError), _journal(directory) as journal:
         if journal is None:
             return
         for record in _going_to(base_url, journal.find(upload_id)):
             it = _describe(directory, journal, record)
-            if it.parts_stored < it.parts and it.state is not PendingState.RUNNING:
+            if it.parts_stored >= it.parts:
+                continue
+            there = f"{it.parts_stored} of {it.parts} parts"
+            if it.state is not PendingState.RUNNING:
                 raise NotCompletedError(
-                    f"{it.file_name} was interrupted with {it.parts_stored} of {it.parts} parts sent:"
-                    f" uploader resume {upload_id}",
+                    f"{it.file_name} was interrupted with {there} sent: uploader resume {upload_id}",
                     upload_id=upload_id,
                 )
+            busy = UploadBusyError(
+                f"{it.file_name} is still being sent, {there} so far: wait for it when that is done",
+                upload_id=upload_id,
+            )
+            busy.resumable = True
+            raise busy
 
 
 def settled(directory: Path, upload_id: str, base_url: str) -> None:

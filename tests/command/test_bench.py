@@ -132,12 +132,20 @@ def test_settings_that_differ_in_nothing_are_left_out(command: Run, service: Ser
         (["--repeat", "0"], "InputError"),
         (["--plot", "plot.exe"], "InputError"),
         (["--plot", "no/such/plot.png"], "InputError"),
+        (["--plot", "directory.png"], "InputError"),
         (["plot.png"], "UsageError"),
     ],
 )
 def test_bad_input_is_exit_2_and_nothing_is_sent(
-    arguments: list[str], kind: str, command: Run, service: Service
+    arguments: list[str],
+    kind: str,
+    command: Run,
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "directory.png").mkdir()
     said = command("bench", *arguments, "--yes", "--json")
     assert (said.code, said.json["error"]["type"]) == (2, kind)
     assert said.json["error"]["message"]
@@ -336,8 +344,10 @@ def test_the_plot_is_a_picture(command: Run, tmp_path: Path) -> None:
 
 def test_a_plot_that_cannot_be_written_is_told_after_the_results(command: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no device here is always full")
     path = tmp_path / "plot.png"
-    path.mkdir()
+    path.symlink_to("/dev/full")
     said = command("bench", "--local", *SMALL, "--repeat", "1", "--plot", path)
     assert said.code == 1
     assert "the plot cannot be written" in said.err

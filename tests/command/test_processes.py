@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command.conftest import spawn
+from tests.command.conftest import MiB, spawn
 from uploader import Uploader
 from uploader.local import serve
 
@@ -144,6 +144,67 @@ def test_an_upload_is_done_though_nobody_can_read_of_it(picture: Path) -> None:
             )
             assert done.returncode == 0
             assert json.loads(done.stdout)["file_name"] == "picture.png"
+
+
+def test_a_file_that_waits_its_turn_may_still_be_written_to(picture: Path) -> None:
+    """It is looked at again then."""
+    second = picture.with_name("second.png")
+    second.write_bytes(picture.read_bytes())
+    with serve(rate=6 * MiB, stage_delay=0.02) as service:
+        process = spawn("upload", picture, second, "--part-size=5MiB", "--json", **service.environment)
+        while "create" not in [it.target for it in service.requests]:
+            assert process.poll() is None
+            time.sleep(0.01)
+        second.write_bytes(picture.read_bytes() + b"more")
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        outcome = json.loads(out)["uploads"][1]
+        assert service.sha256(outcome["upload_id"]) == hashlib.sha256(second.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("stream", ["| true", "> /dev/full", ">&-"])
+@pytest.mark.parametrize("as_json", ["", "--json"])
+def test_all_uploads_are_done_though_nobody_can_read_what_came_of_them(
+    stream: str, as_json: str, picture: Path
+) -> None:
+    """A large file and several small ones; stdout breaks with the first word."""
+    others = [picture.with_name(f"small-{number}.png") for number in range(3)]
+    for other in others:
+        other.write_bytes(picture.read_bytes()[: 1 * MiB])
+    files = " ".join(f'"{file}"' for file in (picture, *others))
+    with serve(stage_delay=0.02) as service:
+        shell = f'"{sys.executable}" -m uploader upload --quiet --part-size 5MiB {as_json} {files} {stream}'
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {shell}"],
+            env=os.environ | service.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        completed = [it for it in service.requests if it.target == "complete"]
+    assert (done.returncode, len(completed)) == (0, 4)
+    told = [line for line in done.stderr.splitlines() if "stdout cannot be written" in line]
+    assert done.stderr.splitlines() == told
+    assert len(told) <= 1, "where it is closed, or nobody looks before the end, there is nothing to tell"
+    assert told or stream != "> /dev/full" or not as_json
+
+
+@pytest.mark.parametrize("arguments", ["--help", "list", "upload --no-such-option --json"])
+def test_nobody_has_to_read_what_it_says(arguments: str) -> None:
+    shell = f'"{sys.executable}" -m uploader {arguments}'
+    for streams in ("> /dev/full", ">&-", "2>&- >&-"):
+        done = subprocess.run(
+            ["bash", "-c", f"{shell} {streams}"], capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+        assert "fault of the uploader" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+
+def test_without_stderr_only_json_goes_to_stdout() -> None:
+    shell = f'"{sys.executable}" -m uploader upload --json --no-such-option 2>&-'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["error"]["type"] == "UsageError"
 
 
 def test_a_name_the_terminal_cannot_show_does_not_fail_an_upload(picture: Path) -> None:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import pytest
 
 from tests.command.conftest import MiB, Run, interrupt, spawn, start_python, use
 from uploader import Uploader
-from uploader.batch import FILES, upload_small
+from uploader.batch import FILES, Item, upload_small
 from uploader.core.events import Event, Finished, JournalKept, PartStored, Phase, PhaseChanged, UploadCreated
 from uploader.io.journal import Journal
 from uploader.io.state import is_held
@@ -211,9 +212,10 @@ def test_ctrl_c_stops_all_of_several_files(picture: Path, state_dir: Path) -> No
         assert ended.code == 130
         assert [it.target for it in service.requests].count("create") == FILES, "so many at once"
     outcomes = json.loads(ended.out)["uploads"]
-    assert [it["file_name"] for it in outcomes] == [copy.name for copy in copies[:FILES]]
+    assert [it["file_name"] for it in outcomes] == [copy.name for copy in copies]
     kept = {it.upload_id for it in pending_uploads(state_dir)}
-    assert {it["error"]["upload_id"] for it in outcomes} == kept
+    assert {it["error"]["upload_id"] for it in outcomes[:FILES]} == kept
+    assert [it["error"]["type"] for it in outcomes[FILES:]] == ["NotBegun"] * 2
     assert ended.said[-1] == f"not begun: {copies[-2].name}, {copies[-1].name}"
 
 
@@ -226,8 +228,9 @@ def test_ctrl_c_stops_the_one_file_of_several_that_is_under_way(picture: Path, s
         ended = stop(process, signal.SIGINT)
         assert ended.code == 130
         assert [it.target for it in service.requests].count("create") == 1
-    (outcome,) = json.loads(ended.out)["uploads"]
+    outcome, not_begun = json.loads(ended.out)["uploads"]
     assert outcome["file_name"] == "picture.png"
+    assert (not_begun["file_name"], not_begun["error"]["type"]) == ("other.png", "NotBegun")
     assert outcome["error"]["upload_id"] == left(state_dir).upload_id
 
 
@@ -420,7 +423,10 @@ def test_ctrl_c_while_one_of_several_small_files_is_told_loses_none(
             state_dir=state_dir,
         )
         with uploader:
-            items = [(uploader.prepare(copy), report.begin(copy.name)) for copy in copies]
+            looks = [partial(uploader.prepare, copy) for copy in copies]
+            items = [
+                Item(report.begin(copy.name), look(), look) for copy, look in zip(copies, looks, strict=True)
+            ]
             not_begun = upload_small(report, uploader, items)
     assert report.stopped
     assert report.close() == 130

@@ -11,7 +11,11 @@ import pytest
 
 from tests.command.conftest import MiB, Run, use
 from uploader.batch import FILES
+from uploader.errors import InputError, UnreachableError, UploadFailedError
 from uploader.local import Service, serve
+from uploader.models import UploadResult
+from uploader.observe.report import Report
+from uploader.observe.stops import Terminated
 
 FIELDS = {
     "upload_id",
@@ -64,12 +68,50 @@ def test_wait_for_none_and_then_wait(command: Run, service: Service, picture: Pa
     assert (waited.json["status"], waited.json["file_name"]) == ("imported", "picture.png")
 
 
+FINAL, USED, LATER = UploadFailedError("no"), InputError("no such kind"), UnreachableError("not there")
+USED.nothing_sent = LATER.resumable = True
+
+
+@pytest.mark.parametrize(
+    ("came", "code"),
+    [
+        ([], 0),
+        ([None], 0),
+        ([USED], 2),
+        ([USED, USED], 2),
+        ([None, USED], 1),
+        ([LATER], 3),
+        ([None, LATER], 3),
+        ([USED, LATER], 1),
+        ([LATER, FINAL], 1),
+        ([FINAL, LATER], 1),
+        ([USED, KeyboardInterrupt()], 130),
+        ([FINAL, KeyboardInterrupt()], 130),
+        ([LATER, Terminated()], 143),
+    ],
+    ids=str,
+)
+def test_the_exit_code_of_several_files_is_true_of_all(
+    came: list[BaseException | None], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report(as_json=True, several=True)
+    for error in came:
+        with report.attempt(report.begin("a.png")) as attempt:
+            if error is not None:
+                raise error
+            report.done(attempt, UploadResult(upload_id="upload_1", status="validated"))
+    assert report.close() == code
+    assert len(json.loads(capsys.readouterr().out)["uploads"]) == len(came)
+
+
 def test_several_files_are_all_checked_before_any_is_sent(
     command: Run, service: Service, picture: Path, tmp_path: Path
 ) -> None:
     said = command("upload", picture, tmp_path / "absent.png", "--json")
     assert said.code == 2
-    assert said.json["uploads"][0]["error"]["type"] == "SourceError"
+    good, bad = said.json["uploads"]
+    assert (good["file_name"], good["error"]["type"]) == (picture.name, "NotBegun")
+    assert (bad["file_name"], bad["error"]["type"]) == ("absent.png", "SourceError")
     assert not service.requests
 
 

@@ -14,7 +14,7 @@ from uploader.bench.grid import Grid, size_text
 from uploader.bench.measuring import NAME, Bench, account, embedded
 from uploader.bench.screen import Lines, Live
 from uploader.bench.table import count
-from uploader.bench.telling import tell
+from uploader.bench.telling import conclude
 from uploader.bench.wanted import Wanted
 from uploader.client import Uploader
 from uploader.errors import InputError
@@ -33,7 +33,7 @@ def run(wanted: Wanted) -> int:
         _prepare(wanted, bench.grid)
         _measure(wanted, bench)
     with STOPS.deferred():
-        return tell(wanted, bench, ending)
+        return conclude(wanted, bench, ending)
 
 
 def _prepare(wanted: Wanted, grid: Grid) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import groupby
@@ -20,7 +21,7 @@ def check_figure(path: Path) -> None:
     """Make sure that a picture can be made at `path`, before an hour is spent on what it is to show.
 
     Raises:
-        InputError: matplotlib is missing, the format is not known, or there is no such directory.
+        InputError: matplotlib is missing, the format is not known, or nothing can be written there.
     """
     if find_spec("matplotlib") is None:
         raise InputError("a plot in a file needs matplotlib: pip install 'scenario-uploader[plot]'")
@@ -28,6 +29,8 @@ def check_figure(path: Path) -> None:
         raise InputError(f"{path} is no {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"there is no directory {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise InputError(f"{path} cannot be written")
 
 
 def save_figure(path: Path, grid: Grid, cells: Sequence[Cell], place: str) -> None:

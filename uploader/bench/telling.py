@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from uploader.bench.ending import Ending
 from uploader.bench.figure import save_figure
 from uploader.bench.grid import Grid
@@ -17,10 +15,10 @@ from uploader.bench.results import Cell, fields, gather
 from uploader.bench.table import ASCII, BLOCKS, advice, bars, count, table
 from uploader.bench.wanted import Wanted
 from uploader.printable import printable
-from uploader.saying import DONE, FAILED, USAGE, print_json, say
+from uploader.saying import DONE, FAILED, USAGE, print_json, say, tell
 
 
-def tell(wanted: Wanted, bench: Bench | None, ending: Ending) -> int:
+def conclude(wanted: Wanted, bench: Bench | None, ending: Ending) -> int:
     """Say what came of it; the exit code."""
     code = ending.code
     if bench is None or not bench.created:
@@ -43,7 +41,7 @@ def _show(grid: Grid, cells: Sequence[Cell], *, local: bool) -> None:
     marks = BLOCKS if _can_say(BLOCKS) else ASCII
     width = shutil.get_terminal_size().columns
     for line in (*table(cells), "", *bars(cells, width, marks), "", *advice(grid, cells, local=local)):
-        click.echo(line)
+        tell(line)
 
 
 def _can_say(text: str) -> bool:

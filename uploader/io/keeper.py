@@ -26,6 +26,7 @@ from uploader.core.plan import Plan
 from uploader.core.waiting import is_over
 from uploader.errors import (
     SourceChangedError,
+    UploadCancelledError,
     UploadConflictError,
     UploaderError,
     UploadFailedError,
@@ -155,7 +156,8 @@ class Keeper:
         if self._upload_id is None or isinstance(error, UploadFailedError | UploadConflictError):
             journal.remove(self._row)  # there is nothing to go on with
         elif not is_over(error):
-            journal.mark(self._row, State.OPEN, str(error))
+            cancelled = isinstance(error, UploadCancelledError)  # somebody wanted that: no trouble to tell of
+            journal.mark(self._row, State.OPEN, "" if cancelled else str(error))
         elif isinstance(error, SourceChangedError):
             journal.mark(self._row, State.CHANGED, str(error))
         else:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Never
 
 from tqdm import tqdm
 
@@ -30,12 +29,18 @@ def _checked(event: SourceChecked) -> str:
     return f"checking what was sent, {human_size(event.checked)} of {human_size(event.total)}"
 
 
+class _Tqdm(tqdm):  # type: ignore[type-arg]  # only the stubs know its argument
+    """Without tqdm's thread, which would outlive the upload: events come often enough."""
+
+    monitor_interval = 0
+
+
 class Bar:
     """One file's bar, with the phase in front of its name."""
 
     def __init__(self, name: str, size: int | None) -> None:
         self._name = printable(name)
-        self._bar: tqdm[Never] = tqdm(
+        self._bar = _Tqdm(
             total=size,
             unit="iB",
             unit_scale=True,

@@ -15,7 +15,6 @@ from uploader.observe.attempt import Attempt
 from uploader.observe.stops import STOPS, Terminated
 from uploader.observe.text import human_size
 from uploader.observe.together import Together
-from uploader.printable import printable
 from uploader.saying import (
     DONE,
     FAILED,
@@ -26,7 +25,11 @@ from uploader.saying import (
     error_fields,
     print_json,
     say,
+    tell,
 )
+
+# Of files that were not begun so many are named.
+_NAMED = 10
 
 
 def exit_code(error: UploaderError) -> int:
@@ -51,7 +54,8 @@ class Report:
         self._quiet = quiet
         self._numbers = itertools.count()
         self._outcomes: list[tuple[int, dict[str, Any]]] = []
-        self._code = DONE
+        self._codes: set[int] = set()
+        self._stop_code = DONE
         self._aside: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def begin(self, name: str = "") -> Attempt:
@@ -98,13 +102,14 @@ class Report:
 
     def _done(self, attempt: Attempt, result: UploadResult) -> None:
         attempt.told = True
+        self._codes.add(DONE)
         self._outcomes.append((attempt.number, result.model_dump()))
         if self._as_json or self._quiet:
             return
         entity = f", {result.entity_id}" if result.entity_id else ""
         line = f"{result.file_name or result.upload_id}: {result.status} (upload {result.upload_id}{entity})"
         with self._aside():
-            print(printable(line), flush=True)  # noqa: T201
+            tell(line)
         if (result.bytes_sent or result.bytes_resumed) and not (self.several and result.parts == 1):
             say(summary(result))
 
@@ -113,48 +118,49 @@ class Report:
         outcomes = [outcome for _, outcome in sorted(self._outcomes, key=lambda it: it[0])]
         if self._as_json:
             print_json({"uploads": outcomes} if self.several else outcomes[-1])
-        if self._code == USAGE and any("status" in outcome for outcome in outcomes):
-            return FAILED  # something was sent after all
-        return self._code
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        """A stop's, or the one that is true of all that were tried."""
+        failures = self._codes - {DONE}
+        if self._stop_code or not failures:
+            return self._stop_code
+        if self._codes == {USAGE} or failures == {RESUMABLE}:
+            return failures.pop()
+        return FAILED  # some failed for good, or something was sent after all
 
     def failed(self, attempt: Attempt, error: UploaderError) -> None:
         """One upload ended in an error."""
-        kind, code = type(error).__name__, exit_code(error)
-        self._end(attempt, kind, str(error), error.upload_id, code, resumable=error.resumable)
+        self._codes.add(exit_code(error))
+        self._end(attempt, type(error).__name__, str(error), error.upload_id, resumable=error.resumable)
 
-    def not_begun(self, names: Sequence[str]) -> None:
-        """These were to come after what was stopped."""
-        if names:
-            say(f"not begun: {', '.join(names)}")
+    def not_begun(self, attempts: Sequence[Attempt]) -> None:
+        """These were to come after what was stopped, or cannot be used."""
+        for attempt in attempts:
+            fields = error_fields("NotBegun", "not begun", None, resumable=False)
+            self._outcomes.append((attempt.number, fields | {"file_name": attempt.name}))
+        if attempts and self.stopped:
+            more = f" and {len(attempts) - _NAMED} more" if len(attempts) > _NAMED else ""
+            say(f"not begun: {', '.join(attempt.name for attempt in attempts[:_NAMED])}{more}")
 
-    def stop(self, error: KeyboardInterrupt) -> int:
-        """Ctrl-C or SIGTERM came; the exit code that tells of it, if nothing else went wrong."""
+    def stop(self, error: KeyboardInterrupt) -> None:
+        """Ctrl-C or SIGTERM came: nothing more is to be tried."""
         self.stopped = True
-        code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-        self._code = self._code or code
-        return code
+        self._stop_code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
     def interrupted(self, attempt: Attempt, error: KeyboardInterrupt) -> None:
         """One upload was stopped by Ctrl-C or SIGTERM."""
-        code = self.stop(error)
+        self.stop(error)
         if attempt.result is not None:  # it came too late for this one
             if not attempt.told:
                 self.done(attempt, attempt.result)
             return
         kind, upload_id = type(error).__name__, attempt.upload_id
-        self._end(attempt, kind, attempt.how_far, upload_id, code, resumable=attempt.resumable)
+        self._end(attempt, kind, attempt.how_far, upload_id, resumable=attempt.resumable)
 
     def _end(
-        self,
-        attempt: Attempt,
-        kind: str,
-        message: str,
-        upload_id: str | None,
-        code: int,
-        *,
-        resumable: bool,
+        self, attempt: Attempt, kind: str, message: str, upload_id: str | None, *, resumable: bool
     ) -> None:
-        self._code = self._code or code
         name, outcome = attempt.name, error_fields(kind, message, upload_id, resumable=resumable)
         outcome |= {"file_name": name} if self.several and name else {}
         self._outcomes.append((attempt.number, outcome))
