@@ -21,5 +21,7 @@ def show(event: events.Event) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     with uploader.Uploader() as up:
         up.upload(sys.argv[1], progress=show)

@@ -12,6 +12,8 @@ import uploader
 
 def main() -> None:
     """Upload the file named on the command line."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
     path, kind = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     try:
         with uploader.Uploader() as up:

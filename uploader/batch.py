@@ -19,7 +19,7 @@ from uploader.observe.attempt import Attempt
 from uploader.observe.report import Report
 from uploader.observe.stops import STOPS
 
-# Files at once: each has one part, so no more parts are in flight than of one large file by default.
+# Files at once. Each has one part, and most of its time goes to calls and to waiting for its verdict.
 FILES = 8
 
 

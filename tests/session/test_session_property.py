@@ -21,7 +21,7 @@ from uploader.core.events import (
 )
 from uploader.errors import UploaderError, UploadFailedError, UploadTimeoutError
 from uploader.models import UploadResult
-from uploader.options import RetryPolicy
+from uploader.options import Concurrency, RetryPolicy
 
 DONE = {"validated", "imported", "complete"}
 
@@ -30,7 +30,7 @@ DONE = {"validated", "imported", "complete"}
 @given(
     seed=st.integers(0, 2**32),
     parts=st.integers(1, 30),
-    concurrency=st.integers(1, 9),
+    concurrency=st.one_of(st.just("auto"), st.integers(1, 9)),
     trouble=st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.7, 1.0]),
     resign=st.booleans(),
     timeout=st.sampled_from([None, None, 5.0, 300.0]),
@@ -39,7 +39,7 @@ DONE = {"validated", "imported", "complete"}
 def test_it_ends_in_all_parts_stored_or_a_typed_error(
     seed: int,
     parts: int,
-    concurrency: int,
+    concurrency: Concurrency,
     trouble: float,
     resign: bool,
     timeout: float | None,

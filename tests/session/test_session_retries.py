@@ -79,7 +79,7 @@ def test_the_concurrency_comes_back_as_parts_are_stored() -> None:
 
 
 def test_auto_starts_with_four_and_hears_of_refusals_and_broken_connections() -> None:
-    world = World(make_session(20, concurrency="auto"))  # type: ignore[arg-type]
+    world = World(make_session(20, concurrency="auto"))
     world.start()
     world.end_call()
     assert len(world.puts) == 4

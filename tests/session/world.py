@@ -31,7 +31,7 @@ from uploader.core.session import UploadSession
 from uploader.core.stragglers import CHANCES
 from uploader.errors import ApiError, NotFoundError, UnreachableError, UploaderError
 from uploader.models import Upload
-from uploader.options import RetryPolicy
+from uploader.options import Concurrency, RetryPolicy
 
 MiB = 1024 * 1024
 ETAG = Response(200, {"etag": '"an-etag"'})
@@ -45,7 +45,7 @@ def error(code: str, status: int = 400, **headers: str) -> Response:
 
 def make_session(
     parts: int = 4,
-    concurrency: int = 2,
+    concurrency: Concurrency = 2,
     policy: RetryPolicy | None = None,
     random: Callable[[], float] = lambda: 0.5,
     **options: object,
@@ -340,6 +340,8 @@ class Chaos:
     def _land(self) -> None:
         number = self.random.choice([put.part.number for _, put in self.world.puts.values()])
         sent = self.random.randrange(5 * MiB)
+        if self.random.random() < 0.3:
+            self.world.aborted.discard(self.world.attempt_at(number))  # what ended it came before the abort
         if self.random.random() >= self.trouble:
             self.world.end_put(number=number, sent=5 * MiB)
         elif self.random.random() < 0.2:
