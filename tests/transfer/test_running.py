@@ -80,23 +80,6 @@ def test_a_listener_that_raises_stops_the_upload(glb: Path, opened: Open) -> Non
         assert not [record for record in service.requests if record.target == "complete"]
 
 
-def test_while_a_listener_takes_its_time_the_next_part_is_sent(glb: Path, opened: Open) -> None:
-    number = 0
-    with opened() as (service, up):
-
-        def listen(event: Event) -> None:
-            nonlocal number
-            if isinstance(event, PartStored) and event.part.number < 3:
-                number = event.part.number
-                deadline = time.monotonic() + 30
-                while number + 1 not in {it.part for it in service.requests}:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.01)
-
-        up.upload(glb, part_size=5 * MiB, concurrency=1, progress=listen)
-    assert number == 2
-
-
 def test_progress_ends_at_the_files_size_and_phases_come_in_order(glb: Path, opened: Open) -> None:
     events: list[Event] = []
     with opened() as (_, uploader):

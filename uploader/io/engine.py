@@ -132,8 +132,8 @@ class Run:
     def _loop(self, call_pool: ThreadPoolExecutor, part_pool: ThreadPoolExecutor) -> None:
         actions = self.session.start(time.monotonic())
         while True:
-            # Parts first: while an event is written down, nothing is idle. But no call before what led to it.
-            for action in sorted(actions, key=lambda it: not isinstance(it, Put)):
+            # In their order: what is written down of an event may have to be, before the next action.
+            for action in actions:
                 self._perform(action, call_pool, part_pool)
             self._tell_progress()
             if self.session.finished:
