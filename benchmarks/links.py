@@ -1,6 +1,6 @@
 """What `--concurrency auto` makes of a link: beside fixed counts, and when the rate changes on the way.
 
-    python benchmarks/links.py                        # every link, 30 s a transfer: over half an hour
+    python benchmarks/links.py                        # every link, 30 s a transfer: an hour and more
     python benchmarks/links.py --link 100/50 --counts 2,8 --plot figure.png
     python benchmarks/links.py --quick                # loopback, 64 MiB: only whether it works (CI)
 
