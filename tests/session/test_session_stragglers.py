@@ -58,7 +58,7 @@ def test_it_is_told_as_a_retry_of_its_own_kind() -> None:
     world.end_put(number=1)
     (retry,) = retries(world)
     assert (retry.part.number, retry.cause, retry.delay) == (1, Cause.STRAGGLER, 0.0)
-    assert retry.detail == "it stood still for 3.0 s while other parts were stored"
+    assert retry.detail == "it stood still for 3.0 s, longer than other parts take"
     world.finish()
     assert world.session.result is not None
     assert world.session.result.retries == 1

@@ -370,7 +370,7 @@ class UploadSession(Session):
     def _send_again(self, flight: Flight, still: float) -> None:
         """A straggler is gone: it paid for another attempt when it was aborted, and did not fail."""
         self._parts.ready_again([flight.number])
-        said = f"it stood still for {still:.1f} s while other parts were stored"
+        said = f"it stood still for {still:.1f} s, longer than other parts take"
         self._tell_retry(flight.number, Cause.STRAGGLER, said, 0.0)
 
     def _retry(self, flight: Flight, ended: PartEnded, retry: Retry) -> None:
