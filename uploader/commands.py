@@ -65,14 +65,9 @@ def _look_at(report: Report, files: Sequence[str], looks: Sequence[Callable[[], 
 def _upload_all(report: Report, uploader: Uploader, items: Sequence[Item]) -> None:
     small = small_ones(items)
     at_once = {item.attempt.number for item in small}
-    waiting = deque(item for item in items if item.attempt.number not in at_once)
-    not_begun = upload_small(report, uploader, small) if small else []
-    while waiting and not report.stopped:
-        item = waiting.popleft()
-        with report.attempt(item.attempt), STOPS.armed():
-            _run(report, item.attempt, uploader, item.again())
-    if report.stopped:
-        report.not_begun([item.attempt for item in (*not_begun, *waiting)])
+    others = [item for item in items if item.attempt.number not in at_once]
+    left = [item.attempt for item in upload_small(report, uploader, small)] if small else []
+    _in_turn(report, [(item.attempt, uploader, item.again) for item in others], left)
 
 
 def resume(
@@ -102,14 +97,27 @@ def _resume_all(
     chosen: Sequence[PendingUpload],
     given: ResumeOptions,
 ) -> None:
-    waiting = deque((pending, report.begin(pending.file_name)) for pending in chosen)
-    while waiting and not report.stopped:
-        pending, attempt = waiting.popleft()
+    turns = []
+    for pending in chosen:
         uploader = uploaders[pending.project_id]
+        look = partial(uploader.prepare_resume, pending.upload_id, **given)
+        turns.append((report.begin(pending.file_name), uploader, look))
+    _in_turn(report, turns)
+
+
+def _in_turn(
+    report: Report,
+    turns: Sequence[tuple[Attempt, Uploader, Callable[[], Job]]],
+    left: Sequence[Attempt] = (),
+) -> None:
+    """One upload after the other, each looked at when it is its turn; `left` was not begun before them."""
+    waiting = deque(turns)
+    while waiting and not report.stopped:
+        attempt, uploader, look = waiting.popleft()
         with report.attempt(attempt), STOPS.armed():
-            _run(report, attempt, uploader, uploader.prepare_resume(pending.upload_id, **given))
+            _run(report, attempt, uploader, look())
     if report.stopped:
-        report.not_begun([attempt for _, attempt in waiting])
+        report.not_begun([*left, *(attempt for attempt, *_ in waiting)])
 
 
 def _run(report: Report, attempt: Attempt, uploader: Uploader, job: Job) -> None:
