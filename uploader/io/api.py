@@ -177,7 +177,6 @@ class Api:
             "connect": self._connect_timeout,
             "read": self._timeout,
             "write": self._timeout,
-            "pool": None,
         }
         url = f"{self._base_url}{path}{self._query}"
         return httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": timeout})

@@ -29,6 +29,11 @@ _READ = 64 * 1024
 Timeouts = dict[str, float | None]
 
 
+def timeouts_of(request: httpx.Request) -> Timeouts:
+    """How long what a request takes may be silent (seconds): "connect", "write" and "read"."""
+    return dict(request.extensions.get("timeout", {}))
+
+
 class Http11:
     """One connection, for one request at a time. Its exceptions are httpx's."""
 
@@ -48,7 +53,7 @@ class Http11:
 
     def ask(self, method: bytes, target: bytes, request: httpx.Request) -> h11.Response:
         """Send a request, and wait for the head of its answer."""
-        timeouts: Timeouts = request.extensions.get("timeout", {})
+        timeouts = timeouts_of(request)
         try:
             self._send(h11.Request(method=method, target=target, headers=request.headers.raw), timeouts)
             self._send_body(request, timeouts)

@@ -166,7 +166,6 @@ def _request(task: PartTask, body: PartBody) -> httpx.Request:
                 "connect": timeouts.connect,
                 "write": timeouts.stall,
                 "read": timeouts.answer,
-                "pool": None,
             },
         },
     )

@@ -14,7 +14,7 @@ import httpx
 
 from uploader.errors import InputError
 from uploader.hosts import is_host, is_loopback
-from uploader.io.http11 import Http11, Timeouts
+from uploader.io.http11 import Http11, Timeouts, timeouts_of
 from uploader.io.network import Network, Permit, Stream
 
 _PORTS = {"http": 80, "https": 443}
@@ -97,7 +97,7 @@ class Transport(httpx.BaseTransport):
         except BaseException:
             http.close()
             raise
-        timeouts: Timeouts = request.extensions.get("timeout", {})
+        timeouts = timeouts_of(request)
         if not 200 <= answer.status_code < 300:
             timeouts = timeouts | {"read": min(timeouts.get("read") or ERROR_BODY_WAIT, ERROR_BODY_WAIT)}
         body = _Body(http, timeouts)
@@ -116,7 +116,7 @@ class Transport(httpx.BaseTransport):
         return self._http
 
     def _connect(self, origin: Origin, request: httpx.Request) -> Http11:
-        timeout = request.extensions.get("timeout", {}).get("connect")
+        timeout = timeouts_of(request).get("connect")
         proxy = proxy_for(origin.scheme, origin.host, origin.port)
         if proxy is None:
             self._network.permit = self._permit
@@ -148,7 +148,7 @@ class Transport(httpx.BaseTransport):
         return stream
 
     def _reach(self, proxy: Origin, request: httpx.Request) -> Stream:
-        timeout = request.extensions.get("timeout", {}).get("connect")
+        timeout = timeouts_of(request).get("connect")
         stream = self._network.connect_tcp(proxy.host, proxy.port, timeout)
         if proxy.scheme == "https":
             stream.start_tls(self._context, proxy.host, timeout)
@@ -252,5 +252,5 @@ def _request_tunnel(proxy: httpx.Proxy, origin: Origin, request: httpx.Request) 
     if proxy.raw_auth is not None:
         token = base64.b64encode(b":".join(proxy.raw_auth)).decode("ascii")
         headers["Proxy-Authorization"] = f"Basic {token}"
-    timeouts = {"timeout": request.extensions.get("timeout", {})}
+    timeouts = {"timeout": timeouts_of(request)}
     return httpx.Request("CONNECT", proxy.url, headers=headers, extensions=timeouts)
