@@ -31,8 +31,8 @@ from rig import (
     Row,
     Sink,
     WrongRunError,
+    about,
     add_outputs,
-    machine,
     make_sparse_file,
     running_sink,
     table,
@@ -231,7 +231,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(*(show(rows, args) for rows in (steady, changed) if rows), sep="\n\n")
-    print("\n" + " · ".join(f"{key} {value}" for key, value in machine().items()))
+    print(f"\n{about()}")
     write_json(
         args, steady + changed, {name: link and asdict(link) for name, link in (LINKS | CHANGES).items()}
     )

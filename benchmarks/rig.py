@@ -126,6 +126,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def about() -> str:
+    """The same in a line."""
+    return " · ".join(f"{key} {value}" for key, value in machine().items())
+
+
 def cpu_model() -> str:
     """The processor's name, as far as the system tells."""
     try:
@@ -149,8 +154,7 @@ def parse_size(text: str) -> int:
 
 def show(title: str, columns: Columns, rows: list[Row]) -> None:
     """Print what was measured, where, as a table."""
-    about = " · ".join(f"{key} {value}" for key, value in machine().items())
-    print(f"{title}\n\n{table(columns, rows)}\n\n{about}")
+    print(f"{title}\n\n{table(columns, rows)}\n\n{about()}")
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from plots import Curves, Line, curves
-from rig import Row, WrongRunError, add_outputs, machine, table, write_json
+from rig import Row, WrongRunError, about, add_outputs, table, write_json
 from virtual.fleet import Fleet, Outcome, sail
 from virtual.store import Terms
 from virtual.uploading import PART_SIZE
@@ -195,8 +195,7 @@ def show(args: argparse.Namespace, large: list[Row], many: list[Row]) -> None:
     print(
         f"one upload, parts of {PART_SIZE:,} bytes, {args.concurrency} in flight\n\n{table(COSTS, large)}\n\n"
         f"many at once; the store takes {terms.rate / 1e9:g} GB/s,"
-        f" {terms.connection_rate / 1e6:g} MB/s of each connection\n\n{table(FARES, many)}\n\n"
-        + " · ".join(f"{key} {value}" for key, value in machine().items())
+        f" {terms.connection_rate / 1e6:g} MB/s of each connection\n\n{table(FARES, many)}\n\n{about()}"
     )
 
 
