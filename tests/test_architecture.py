@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "observe": {"core", "errors", "models", "printable", "saying"},
     "local": set(),
     "job": {"io", "core", "media", "errors", "models", "options"},
+    "cluster": {"errors", "saying"},
     "client": {"job", "pending", "resuming", "io", "core", "observe", "hosts", "errors", "models", "options"},
     "aio": {"client", "core", "observe", "errors", "models", "options"},
     "sample": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "bench": {"local", "client", "core", "observe", "sample", "errors", "options", "printable", "saying"},
     "batch": {"client", "job", "core", "observe", "errors", "models"},
     "commands": {
-        *("batch", "client", "job", "pending", "bench", "demo", "local", "observe", "io"),
+        *("batch", "client", "cluster", "job", "pending", "bench", "demo", "local", "observe", "io"),
         *("errors", "models", "options", "saying"),
     },
     "parameters": {"options"},
@@ -103,9 +104,10 @@ def test_the_map_names_every_layer_and_no_other() -> None:
     assert {layer_of(path) for path in modules()} == MAY_IMPORT.keys()
 
 
-def test_only_local_and_the_figure_need_an_extra() -> None:
+def test_only_local_the_figure_and_the_cluster_need_an_extra() -> None:
     figure = ROOT / "bench" / "figure.py"
-    outside = [path for path in modules() if layer_of(path) not in ("local", "demo") and path != figure]
+    apart = ("cluster", "demo", "local")
+    outside = [path for path in modules() if layer_of(path) not in apart and path != figure]
     third_party = {name.split(".")[0] for path in outside for name in imports(path)} - sys.stdlib_module_names
     assert third_party == {
         "uploader",

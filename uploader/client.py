@@ -8,14 +8,13 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 from urllib.parse import urlsplit
-
-import httpx
 
 from uploader.core.events import Listener
 from uploader.core.policy import StoragePolicy
@@ -25,9 +24,11 @@ from uploader.core.waiting import Session, WaitSession
 from uploader.errors import InputError, UploadFailedError
 from uploader.hosts import is_loopback, is_private
 from uploader.io.api import Api
-from uploader.io.connections import Connections
+from uploader.io.connections import Connections, make_tls_context
 from uploader.io.engine import Cargo, Run
+from uploader.io.executor import OnExecutor
 from uploader.io.state import state_directory
+from uploader.io.workers import Threads
 from uploader.job import Job, job_for, job_from
 from uploader.models import PendingUpload, UploadResult, is_upload_id
 from uploader.observe import ProgressOption, listening
@@ -61,6 +62,7 @@ class UploaderSettings(TypedDict, total=False):
     timeouts: Timeouts | None
     state_dir: str | os.PathLike[str] | None
     storage_hosts: Iterable[str] | None
+    executor: Executor | None
 
 
 class Uploader:
@@ -82,10 +84,13 @@ class Uploader:
         storage_hosts: the only hosts to send files to, "store.example" or "*.store.example", which may then
             be in a private network; default: UPLOADER_STORAGE_HOSTS (separated by commas), else any host
             that is in none, unless the API itself is.
+        executor: runs the parts elsewhere: a `ProcessPoolExecutor`, `distributed.Client.get_executor()`, or
+            any other whose workers have this library and see the file at the same path. It is not shut down
+            here. Presigned URLs go to its workers, credentials do not. Default: threads of this process.
 
     Raises:
         CredentialsError: credentials are missing; the message names the variable.
-        InputError: the base URL is not https, nor loopback.
+        InputError: the base URL is not https, nor loopback; the executor is none.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Uploader:
         timeouts: Timeouts | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         storage_hosts: Iterable[str] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._credentials = Credentials.find(os.environ, api_key, api_secret, jwt)
         self.base_url = check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
@@ -112,6 +118,9 @@ class Uploader:
         self._retry = retry or RetryPolicy()
         self._timeouts = timeouts or Timeouts()
         self._budget = RetryBudget(self._retry.budget, self._retry.budget_rate)
+        if executor is not None and not isinstance(executor, Executor):
+            raise InputError(f"executor is a concurrent.futures.Executor, not {type(executor).__name__}")
+        self._executor = executor
         self._storage = _storage_policy(self.base_url, storage_hosts)
         self._api_is_private = False
         # Two sets of connections, so that no credential ever shares one with the object store.
@@ -316,16 +325,9 @@ class Uploader:
         listener: Listener,
         cancelled: threading.Event,
     ) -> UploadResult:
-        return Run(
-            session,
-            self._api,
-            self._storage_connections,
-            cargo,
-            concurrency,
-            listener,
-            cancelled,
-            self._timeouts,
-        ).result()
+        executor, connections = self._executor, self._storage_connections
+        workers = OnExecutor(executor, self._reach) if executor else Threads(connections, concurrency)
+        return Run(session, self._api, workers, cargo, listener, cancelled, self._timeouts).result()
 
     def _note_api(self, _host: str, addresses: list[str]) -> list[str]:
         """The API may be anywhere; where it is decides where the store may be."""
@@ -333,17 +335,16 @@ class Uploader:
         return addresses
 
     def _may_store_at(self, host: str, addresses: list[str]) -> list[str]:
-        return [it for it in addresses if self._api_is_private or self._storage.permits(host, it)]
+        return self._reach().permitted(host, addresses)
+
+    def _reach(self) -> StoragePolicy:
+        """Where parts may be sent, now that it is known where the API is."""
+        return replace(self._storage, private=True) if self._api_is_private else self._storage
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """Made when first needed: it takes 25 ms. It trusts SSL_CERT_FILE or SSL_CERT_DIR, else certifi."""
-        try:
-            return httpx.create_ssl_context()
-        except OSError as error:  # ssl.SSLError is one
-            raise InputError(
-                f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}"
-            ) from None
+        """Made when first needed."""
+        return make_tls_context()
 
     def close(self) -> None:
         """Close its connections."""

@@ -8,7 +8,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 
 from uploader.batch import Item, small_ones, upload_small
 from uploader.client import Uploader
+from uploader.cluster import dask_executor
 from uploader.errors import StateError
 from uploader.io.state import state_directory
 from uploader.job import Job
@@ -36,12 +38,20 @@ _ABANDONED = (PendingState.FAILED, PendingState.GONE)
 
 
 def upload(
-    files: Sequence[str], *, project_id: str | None, as_json: bool, quiet: bool, **options: Any
+    files: Sequence[str],
+    *,
+    project_id: str | None,
+    dask: str | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Upload files: the small ones several at once, then the others one after the other."""
     options["resume"] = not options.pop("no_resume")
     report = Report(as_json=as_json, quiet=quiet, several=len(files) > 1)
-    with report.attempt(), STOPS.armed(), Uploader(project_id=project_id) as uploader:
+    with report.attempt(), STOPS.armed(), ExitStack() as stack:
+        executor = stack.enter_context(_executor(dask))
+        uploader = stack.enter_context(Uploader(project_id=project_id, executor=executor))
         looks = [partial(uploader.prepare, file, **cast(UploadOptions, _plain(options))) for file in files]
         with STOPS.deferred():  # until one of them is tried: what came of another is told whole
             items = _look_at(report, files, looks)
@@ -71,18 +81,25 @@ def _upload_all(report: Report, uploader: Uploader, items: Sequence[Item]) -> No
 
 
 def resume(
-    which: Sequence[str], *, project_id: str | None, as_json: bool, quiet: bool, **options: Any
+    which: Sequence[str],
+    *,
+    project_id: str | None,
+    dask: str | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Go on with interrupted uploads: those named, or all."""
     report = Report(as_json=as_json, quiet=quiet, several=len(which) != 1)
     with report.attempt(), STOPS.armed(), ExitStack() as stack:
-        uploader = stack.enter_context(Uploader(project_id=project_id))
+        executor = stack.enter_context(_executor(dask))
+        uploader = stack.enter_context(Uploader(project_id=project_id, executor=executor))
         chosen = _choose(which, base_url=uploader.base_url, project_id=project_id)
         report.several = len(which) != 1 or len(chosen) != 1
         uploaders = {project_id: uploader}
         for pending in chosen:
             if pending.project_id not in uploaders:
-                other = Uploader(project_id=pending.project_id)
+                other = Uploader(project_id=pending.project_id, executor=executor)
                 uploaders[pending.project_id] = stack.enter_context(other)
         with STOPS.deferred():
             _resume_all(report, uploaders, chosen, cast(ResumeOptions, _plain(options)))
@@ -125,6 +142,11 @@ def _run(report: Report, attempt: Attempt, uploader: Uploader, job: Job) -> None
     with report.listening(attempt, job.file_name, job.plan.file_size) as listener:
         result = uploader.run(job, progress=listener)
     report.done(attempt, result)
+
+
+def _executor(dask: str | None) -> AbstractContextManager[Executor | None]:
+    """What runs the parts: a Dask cluster's, by its scheduler's address, or None for threads."""
+    return nullcontext() if dask is None else dask_executor(dask)
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

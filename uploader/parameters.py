@@ -66,6 +66,11 @@ def talking(command: F) -> F:
 def sending(command: F) -> F:
     """The options of every command that sends parts."""
     for option in (
+        click.option(
+            "--dask",
+            metavar="SCHEDULER",
+            help="Send the parts from the workers of a Dask cluster, as tcp://host:8786, which see the file.",
+        ),
         click.option("--wait-lock", is_flag=True, help="Wait while another process uploads the same file."),
         click.option(
             "--verify-source",

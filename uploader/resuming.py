@@ -22,7 +22,7 @@ from uploader.errors import (
 )
 from uploader.io.journal import Journal, JournalError, Owner, Record, State, Target
 from uploader.io.keeper import Keeper
-from uploader.io.source import Identity, Source
+from uploader.io.source import Source
 from uploader.io.state import PATIENCE, HeldError, claim, make_directory
 from uploader.options import STATE_VARIABLE, TransferOptions
 
@@ -257,20 +257,11 @@ def _go_on(
     # Of what the store acknowledged it can be proved that it is of the file as it is now. Of a part that was
     # sent and not acknowledged it cannot, and some proxy may still hold it, and pass it on after the same
     # part of the file as it is now.
-    if how and len(parts) < record.plan.count and not _only_renumbered(before, source.identity):
+    if how and len(parts) < record.plan.count and not before.is_renumbered(source.identity):
         raise _changed(source, how, ", and a part that was under way then may still reach the store")
     if how or options.verify_source == "full":
         _prove(listener, source, record, parts, how, options, cancelled)
     return Resumed(record.upload_id, frozenset(parts))
-
-
-def _only_renumbered(before: Identity, now: Identity) -> bool:
-    """Whether all but the inode is alike: so are files on exFAT or SMB after these were mounted again.
-
-    Whatever writes to a file or puts another in its place changes its ctime, where the system keeps one.
-    (Where it makes one of the mtime, that must do.)
-    """
-    return bool(before.ctime_ns) and replace(before, inode=now.inode) == now
 
 
 def _prove(

@@ -33,6 +33,7 @@ class Cause(StrEnum):
     DIGEST = "digest"
     CORRUPT = "corrupt"
     STRANGE = "strange"
+    WORKER = "worker"
 
 
 class Break(StrEnum):
@@ -48,6 +49,8 @@ class Break(StrEnum):
     CHANGED = "the file changed"
     UNREADABLE = "the file could not be read"
     UNUSABLE = "no request can be made of the URL"
+    LOST = "the worker that sent it was lost"
+    EXECUTOR = "the executor could not take it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,13 @@ LINK_REJECTED = "link rejected"
 CORRUPTED = (
     "corrupted in transit (if this store's ETags are no MD5 sums, switch the check off with verify='none')"
 )
+# How often one part may lose its worker: by then it is rather the part that ends them.
+LOSSES = 3
+
+CHECK_WORKERS = "see the workers' logs, and their memory limits"
+NEW_EXECUTOR = (
+    "parts need an executor that is open, and the same version of this library wherever it runs them"
+)
 ALLOW_HOST = "nothing was sent there; if it is meant, name the host in UPLOADER_STORAGE_HOSTS"
 SET_CA = "to trust a private certificate authority, set SSL_CERT_FILE to its PEM file"
 
@@ -207,6 +217,10 @@ def _judge_break(broken: Broken) -> PartVerdict:
         return Fail(f"{said}; {ALLOW_HOST}", final=False)
     if broken.kind is Break.UNUSABLE:
         return Fail(said)
+    if broken.kind is Break.EXECUTOR:
+        return Fail(f"{said}; {NEW_EXECUTOR}", final=False)
+    if broken.kind is Break.LOST:
+        return Retry(Cause.WORKER, said, limit=LOSSES, advice=CHECK_WORKERS)
     return Retry(Cause.NETWORK, said)
 
 

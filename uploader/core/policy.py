@@ -42,6 +42,10 @@ class StoragePolicy:
         """Whether a store's host may be connected to at an address; names count as public ones."""
         return self.loopback or self.private or self._names(host) or not is_private(address)
 
+    def permitted(self, host: str, addresses: list[str]) -> list[str]:
+        """Those of a store's addresses that may be connected to."""
+        return [it for it in addresses if self.permits(host, it)]
+
     def _names(self, host: str) -> bool:
         """Whether a host is one of those allowed by name."""
         host = host.lower().removesuffix(".")

@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from uploader.core.calls import Call
 from uploader.core.events import (
@@ -30,7 +31,6 @@ from uploader.core.events import (
     PartStored,
     Progress,
     Put,
-    Sampled,
     Tick,
     UploadCreated,
     UploadResumed,
@@ -38,9 +38,10 @@ from uploader.core.events import (
 from uploader.core.waiting import Session
 from uploader.errors import UploaderError
 from uploader.io.api import Api, Told
-from uploader.io.connections import Connections, Scope
+from uploader.io.connections import Scope
 from uploader.io.source import Source
-from uploader.io.storage import Meter, PartResult, PartTask, put
+from uploader.io.storage import PartResult, PartTask
+from uploader.io.workers import Workers
 from uploader.models import CreateRequest, UploadResult
 from uploader.options import Timeouts, Verify
 
@@ -58,14 +59,6 @@ class Cargo:
     verify: Verify
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """An attempt under way: how far it is, and what ends it."""
-
-    meter: Meter = field(default_factory=Meter)
-    scope: Scope = field(default_factory=Scope)
-
-
 @dataclass(slots=True)
 class _Crash:
     """A worker raised what it never should: a defect, raised again where it is seen."""
@@ -80,24 +73,21 @@ class Run:
     Args:
         session: decides.
         api: makes the control calls.
-        connections: carry the parts.
+        workers: make the attempts at parts.
         cargo: what is uploaded; None for a session that only waits.
-        concurrency: the most parts in flight.
         listener: told of every event, in the calling thread.
         cancelled: ends the run when set, from any thread.
     """
 
     session: Session
     api: Api
-    connections: Connections
+    workers: Workers
     cargo: Cargo | None
-    concurrency: int
     listener: Listener
     cancelled: threading.Event
     timeouts: Timeouts = field(default_factory=Timeouts)
     _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash] = field(default_factory=queue.SimpleQueue)
     _calls: Scope = field(default_factory=Scope)
-    _attempts: dict[int, _Attempt] = field(default_factory=dict)
     _stored: int = 0
     _told: int = -1
     _told_at: float = 0.0
@@ -107,34 +97,30 @@ class Run:
         """Run to the end, in the calling thread.
 
         When it returns or raises, no call of it is left, and no thread but for lookups of names that the
-        system has not answered yet.
+        system has not answered yet. Of workers that are an executor's, see there.
 
         Raises:
             UploaderError: the session's.
             UploadCancelledError: `cancelled` was set.
             KeyboardInterrupt: Ctrl-C.
         """
-        # Two pools: a refresh never waits behind parts.
-        with (
-            ThreadPoolExecutor(1, thread_name_prefix="uploader-call") as call_pool,
-            ThreadPoolExecutor(self.concurrency, thread_name_prefix="uploader-part") as part_pool,
-        ):
+        # A thread for calls alone: a refresh never waits behind parts.
+        with ThreadPoolExecutor(1, thread_name_prefix="uploader-call") as call_pool, self.workers:
             try:
-                self._loop(call_pool, part_pool)
+                self._loop(call_pool)
             finally:
-                self._abort_all()
                 self._calls.cancel()
         if self.session.error is not None:
             raise self.session.error
         assert self.session.result is not None  # noqa: S101 - finished without an error means with a result
         return self.session.result
 
-    def _loop(self, call_pool: ThreadPoolExecutor, part_pool: ThreadPoolExecutor) -> None:
+    def _loop(self, call_pool: ThreadPoolExecutor) -> None:
         actions = self.session.start(time.monotonic())
         while True:
             # In their order: what is written down of an event may have to be, before the next action.
             for action in actions:
-                self._perform(action, call_pool, part_pool)
+                self._perform(action, call_pool)
             self._tell_progress()
             if self.session.finished:
                 return
@@ -143,32 +129,40 @@ class Run:
             else:
                 actions = self.session.handle(self._next(), time.monotonic())
 
-    def _perform(self, action: Action, call_pool: ThreadPoolExecutor, part_pool: ThreadPoolExecutor) -> None:
+    def _perform(self, action: Action, call_pool: ThreadPoolExecutor) -> None:
         match action:
             case Ask():
                 call_pool.submit(self._ask, action).add_done_callback(self._deliver)
             case Put():
-                attempt = self._attempts[action.attempt] = _Attempt()
-                part_pool.submit(self._put, action, attempt).add_done_callback(self._deliver)
+                self._put(action)
             case AbortPuts():
-                self._abort_all()
+                self.workers.abort_all()
             case AbortPut():
-                self._attempts[action.attempt].scope.cancel()
+                self.workers.abort(action.attempt)
             case _:
                 if isinstance(action, Finished | Failed):
                     self._tell_progress()  # nothing is told after the end
                 self._note(action)
                 self.listener(action)
 
-    def _abort_all(self) -> None:
-        for attempt in self._attempts.values():
-            attempt.scope.cancel()
+    def _put(self, action: Put) -> None:
+        assert self.cargo is not None  # noqa: S101 - only an upload's session puts
+        task = PartTask(
+            source=self.cargo.source,
+            part=action.part,
+            url=action.url,
+            content_type=self.cargo.request.content_type,
+            md5=self.cargo.verify == "md5",
+            timeouts=self.timeouts,
+        )
+        self.workers.start(action.attempt, task).add_done_callback(partial(self._landed, action.attempt))
 
     def _next(self) -> Happening:
         """The next thing that happened, or a look at the attempts or a Tick when it is time for one."""
-        if self._attempts and time.monotonic() - self._sampled_at >= SAMPLE:
+        if time.monotonic() - self._sampled_at >= SAMPLE:
             self._sampled_at = time.monotonic()
-            return self._sample()
+            if sampled := self.workers.sample():
+                return sampled
         wake = self.session.wake
         wait = SAMPLE if wake is None else min(SAMPLE, max(0.0, wake - time.monotonic()))
         try:
@@ -181,13 +175,16 @@ class Run:
             self.listener(item)
             return Tick()
         if isinstance(item, PartEnded):
-            del self._attempts[item.attempt]
+            self.workers.land(item.attempt)
         return item
 
-    def _sample(self) -> Sampled:
-        meters = {number: attempt.meter for number, attempt in self._attempts.items()}
-        reading = frozenset(number for number, meter in meters.items() if meter.reading)
-        return Sampled({number: meter.sent for number, meter in meters.items()}, reading)
+    def _landed(self, attempt: int, future: Future[PartResult]) -> None:
+        try:
+            done = future.result()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is seen
+            self._queue.put(_Crash(error))
+        else:
+            self._queue.put(PartEnded(attempt, done.answer, done.sent, done.md5, done.seconds))
 
     def _deliver(self, future: Future[Happening]) -> None:
         error = None if future.cancelled() else future.exception()
@@ -212,19 +209,6 @@ class Run:
         self.cargo.source.check()
         return self.api.complete(upload_id, self._calls)
 
-    def _put(self, action: Put, attempt: _Attempt) -> Happening:
-        assert self.cargo is not None  # noqa: S101 - only an upload's session puts
-        task = PartTask(
-            source=self.cargo.source,
-            part=action.part,
-            url=action.url,
-            content_type=self.cargo.request.content_type,
-            md5=self.cargo.verify == "md5",
-            timeouts=self.timeouts,
-        )
-        done: PartResult = put(task, self.connections, attempt.scope, attempt.meter)
-        return PartEnded(action.attempt, done.answer, done.sent, done.md5, done.seconds)
-
     # Progress
 
     def _note(self, event: Event) -> None:
@@ -240,7 +224,8 @@ class Run:
         if now - self._told_at < SAMPLE and not self.session.finished:
             return
         self._told_at = now
-        sent = self._stored + sum(attempt.meter.sent for attempt in self._attempts.values())
+        sampled = self.workers.sample()
+        sent = self._stored + (sum(sampled.sent.values()) if sampled else 0)
         if sent != self._told:
             self._told = sent
             self.listener(Progress(sent))

@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uploader.errors import SourceChangedError, SourceError
@@ -62,6 +62,14 @@ class Identity:
             now.device,
         )
 
+    def is_renumbered(self, now: Identity) -> bool:
+        """Whether all but inode and device is alike: so is a file that is mounted again, or elsewhere.
+
+        Whatever writes to a file or puts another in its place changes its ctime, where the system keeps one.
+        (Where it makes one of the mtime, that must do.)
+        """
+        return bool(self.ctime_ns) and replace(self, inode=now.inode, device=now.device) == now
+
     def change(self, now: Identity) -> str:
         """How a file of this identity became `now`, in words; "" where it is the same."""
         if now == self:
@@ -111,6 +119,17 @@ class Source:
     def size(self) -> int:
         """Bytes."""
         return self.identity.size
+
+    def seen_here(self) -> Source:
+        """The same file as this machine numbers it: of shared storage each has device numbers of its own.
+
+        Raises:
+            OSError: there is no such file here.
+        """
+        now = Identity.of(self.path.stat())
+        if self.identity.is_renumbered(now):
+            return Source(self.path, now)
+        return Source(self.path, replace(self.identity, device=now.device))
 
     def check(self) -> None:
         """Make sure the path still names the file that was looked at.
