@@ -22,13 +22,18 @@ def dask_executor(address: str) -> Iterator[Executor]:
     """
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"Dask is not installed ({error.name}): pip install 'scenario-uploader[dask]'"
-        ) from None
+        said = f"Dask is not installed ({error.name}): pip install 'scenario-uploader[dask]'"
+        raise InputError(said) from None
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        said = f"{address} is no address of a Dask scheduler, such as tcp://host:8786: {error}"
+        raise InputError(said) from None
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False, name="uploader")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(f"no Dask scheduler answers at {address}: {error}") from None
     with client:  # which drops what is under way; the executor's own end would wait for it
         if not client.scheduler_info()["workers"]:

@@ -240,6 +240,10 @@ def _is_certificate_error(error: BaseException | None) -> bool:
     return False
 
 
+# Where a private certificate authority is named.
+TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
 def make_tls_context() -> ssl.SSLContext:
     """What trusts SSL_CERT_FILE or SSL_CERT_DIR, else certifi. It takes 25 ms.
 
@@ -249,7 +253,9 @@ def make_tls_context() -> ssl.SSLContext:
     try:
         return httpx.create_ssl_context()
     except OSError as error:  # ssl.SSLError is one
-        raise InputError(f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}") from None
+        raise InputError(
+            f"{' or '.join(TRUST_VARIABLES)} cannot be used: {error.strerror or error}"
+        ) from None
 
 
 class Connections:

@@ -10,6 +10,7 @@ they are of the very file that the upload is of.
 
 from __future__ import annotations
 
+import os
 import pickle
 import secrets
 import socket
@@ -25,7 +26,7 @@ from uploader.core.outcomes import Break, Broken
 from uploader.core.policy import StoragePolicy
 from uploader.core.scrub import scrub
 from uploader.errors import UploaderError
-from uploader.io.connections import Connections, Scope, make_tls_context
+from uploader.io.connections import TRUST_VARIABLES, Connections, Scope, make_tls_context
 from uploader.io.storage import Meter, PartResult, PartTask, put
 
 # What an executor raises when it cannot run our function at all, here or there.
@@ -54,7 +55,8 @@ def carry_out(errand: Errand) -> PartResult:
     except OSError as error:
         said = f"{error.strerror or error} {_here()}: is it on storage that every worker sees?"
         return _unsent(Break.UNREADABLE, said)
-    done = put(replace(errand.task, source=source), _connections(errand.storage), Scope(), Meter())
+    connections = _connections(errand.storage, *map(os.environ.get, TRUST_VARIABLES))
+    done = put(replace(errand.task, source=source), connections, Scope(), Meter())
     if isinstance(done.answer, Broken):
         answer = replace(done.answer, detail=f"{done.answer.detail} {_here()}".lstrip())
         done = replace(done, answer=answer)
@@ -62,8 +64,11 @@ def carry_out(errand: Errand) -> PartResult:
 
 
 @lru_cache(maxsize=8)
-def _connections(storage: StoragePolicy) -> Connections:
-    """This process' connections, kept from one part to the next."""
+def _connections(storage: StoragePolicy, *_trust: str | None) -> Connections:
+    """This process' connections to where a policy lets it, by certificates that are trusted so.
+
+    They are kept from one part to the next.
+    """
     return Connections(lru_cache(make_tls_context), storage.permitted)
 
 

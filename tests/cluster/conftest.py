@@ -1,0 +1,162 @@
+"""A Dask cluster of real processes, each started as its users start it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from uploader import RetryPolicy, Uploader, UploadResult
+from uploader.local import Service
+
+MiB = 1024 * 1024
+
+QUICK = RetryPolicy(base=0.01, cap=0.05, poll_first=0.02, poll_cap=0.1)
+
+
+@dataclass
+class Cluster:
+    """A scheduler and its workers.
+
+    Attributes:
+        address: the scheduler's.
+        logs: a folder with what each said, at DEBUG.
+        pages: where the scheduler's dashboard is.
+    """
+
+    address: str
+    pages: str
+    scheduler: subprocess.Popen[bytes]
+    logs: Path
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def add_worker(self, threads: int = 1) -> subprocess.Popen[bytes]:
+        """Starts one, and waits until the scheduler knows it."""
+        name = f"w{len(self.workers)}"
+        arguments = (self.address, "--no-nanny", "--nthreads", str(threads), "--name", name)
+        flags = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+        spot = ("--local-directory", str(self.logs / name))
+        self.workers.append(_start("worker", self.logs / f"{name}.log", *arguments, *flags, *spot))
+        said(self.logs / f"{name}.log", r"Registered to:", self.workers[-1])
+        return self.workers[-1]
+
+    def kill(self) -> None:
+        """End all that is left."""
+        for process in [*self.workers, self.scheduler]:
+            process.kill()
+            process.wait()
+
+
+def _start(what: str, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"DASK_LOGGING__DISTRIBUTED": "debug", "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+
+
+def said(log: Path, pattern: str, process: subprocess.Popen[bytes]) -> str:
+    """The first group of what a process says once it says it."""
+    deadline = time.monotonic() + 30
+    while not (found := re.search(pattern, log.read_text(errors="replace"))):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+    return found.group(found.lastindex or 0)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Cluster]:
+    """A cluster without workers, for a block."""
+    log = folder / "scheduler.log"
+    flags = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
+    scheduler = _start("scheduler", log, *flags)
+    try:
+        address = said(log, r"Scheduler at: +(tcp://\S+)", scheduler)
+        pages = said(log, r"dashboard at: +(http://\S+?)/status", scheduler)
+    except BaseException:
+        scheduler.kill()
+        scheduler.wait()
+        raise
+    cluster = Cluster(address, pages, scheduler, folder)
+    try:
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+Connect = Callable[[Cluster], Client]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """One of two workers with one thread each."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with running(folder) as it:
+        it.add_worker()
+        it.add_worker()
+        yield it
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Connects to a cluster, as a user of Dask would."""
+    with ExitStack() as stack:
+        yield lambda it: stack.enter_context(Client(it.address, timeout=20, set_as_default=False))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of eight parts of 5 MiB, the last one short."""
+    path = tmp_path / "weights.bin"
+    path.write_bytes(os.urandom(36 * MiB))
+    return path
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that is bound to happen."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+def parts_seen(service: Service) -> list[int | None]:
+    """The part numbers of all PUTs that came in, those under way included."""
+    return [it.part for it in (*service.requests, *service.under_way) if it.target == "part"]
+
+
+@contextmanager
+def uploading(service: Service, client: Client) -> Iterator[Uploader]:
+    with Uploader(
+        base_url=service.base_url,
+        api_key=service.api_key,
+        api_secret=service.api_secret,
+        retry=QUICK,
+        executor=client.get_executor(),
+    ) as uploader:
+        yield uploader
+
+
+def send(uploader: Uploader, path: Path, progress: Any = False, **options: Any) -> UploadResult:
+    return uploader.upload(path, progress=progress, part_size=5 * MiB, wait_for="imported", **options)
+
+
+def sum_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,87 @@
+"""What is seen of parts on a Dask cluster: in logs, on dashboards, in the scheduler's own records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+from distributed import Client
+
+from tests.cluster.conftest import Cluster, Connect, send, sum_of, until, uploading
+from tests.secrets import SHORTEST, leaks
+from uploader.local import Service, serve
+
+
+def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
+    cluster: Cluster, connect: Connect, file: Path
+) -> None:
+    client, shown = connect(cluster), dict[str, bytes]()
+
+    def look_and_kill() -> None:
+        until(lambda: any(it.part == 3 for it in service.requests))
+        shown.update(pages_of(client, cluster))
+        shown["tasks"] = client.run_on_scheduler(_describe_tasks).encode()
+        [address] = [who for who, tasks in client.processing().items() if tasks]
+        cluster.workers[int(client.scheduler_info()["workers"][address]["name"][1:])].kill()
+
+    with serve(faults=["stall:part=3:at=50%", "expire:part=2", "403:part=5"]) as service:
+        with ThreadPoolExecutor(1) as pool, uploading(service, client) as uploader:
+            looking = pool.submit(look_and_kill)
+            result = send(uploader, file, concurrency=1)
+            looking.result()
+        assert service.sha256(result.upload_id) == sum_of(file)
+        secrets = {service.api_key, service.api_secret} | queries_of(service)
+    shown |= {
+        "events": repr(client.get_events()).encode(),
+        "logs": repr(client.get_scheduler_logs()).encode(),
+    }
+    shown |= {path.name: path.read_bytes() for path in cluster.logs.glob("*.log")}
+    assert b"carry_out" in shown["tasks"], "a task under way was seen"
+    assert any("task" in where and b"carry_out" in page for where, page in shown.items())
+    assert b"carry_out" in shown["scheduler.log"], "the scheduler logs at DEBUG"
+    assert leaks(shown, secrets) == []
+
+
+def queries_of(service: Service) -> set[str]:
+    """Every value of a query that a part was sent with."""
+    parts = [record for record in service.requests if record.target == "part"]
+    return {
+        value
+        for record in parts
+        for name, value in record.query.items()
+        if len(value) >= SHORTEST and name != "uploadId"
+    }
+
+
+def _describe_tasks(dask_scheduler: Any) -> str:
+    return repr([(key, str(task), repr(task.run_spec)) for key, task in dask_scheduler.tasks.items()])
+
+
+_LINK = r"href=\"(?:\.\./)*(?:info/)?((?:task|worker|call-stack|call-stacks|logs)/[^\"]+)"
+
+
+def pages_of(client: Client, cluster: Cluster) -> Mapping[str, bytes]:
+    """Every page of every dashboard, those of the tasks under way included."""
+    found: dict[str, bytes] = {}
+    workers = client.scheduler_info()["workers"].values()
+    roots = [cluster.pages, *(f"http://{it['host']}:{it['services']['dashboard']}" for it in workers)]
+    with httpx.Client(follow_redirects=True, timeout=20) as http:
+        for root in roots:
+            listed = http.get(f"{root}/sitemap.json").json()["paths"]
+            left = {path for path in listed if "{" not in path}
+            seen = set[str]()
+            while left:
+                path = left.pop()
+                seen.add(path)
+                page = http.get(f"{root}{path}")
+                found[f"{root}{path}"] = page.content
+                links = re.findall(
+                    r"href=\"(?:\.\./)*(?:info/)?((?:task|worker|call-stack|call-stacks|logs)/[^\"]+)",
+                    page.text,
+                )
+                left |= {f"/info/{link}" for link in links} - seen
+    return found
