@@ -51,7 +51,11 @@ def test_it_waits_for_a_cluster_to_get_workers(tmp_path: Path, file: Path) -> No
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("nowhere://x", "unknown address scheme"), ("host", "missing port number"), ("tcp://127.0.0.1:1", "no Dask scheduler answers at")],
+    [
+        ("nowhere://x", "unknown address scheme"),
+        ("host", "missing port number"),
+        ("tcp://127.0.0.1:1", "no Dask scheduler answers at"),
+    ],
 )
 def test_where_no_scheduler_is_it_ends_before_anything_is_sent(address: str, said: str, file: Path) -> None:
     with serve() as service:
