@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 from distributed import Client
@@ -23,10 +24,13 @@ def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
 
     def look_and_kill() -> None:
         until(lambda: any(it.part == 3 for it in service.requests))
-        shown.update(pages_of(client, cluster))
-        shown["tasks"] = client.run_on_scheduler(_describe_tasks).encode()
         [address] = [who for who, tasks in client.processing().items() if tasks]
-        cluster.workers[int(client.scheduler_info()["workers"][address]["name"][1:])].kill()
+        name = client.scheduler_info()["workers"][address]["name"]
+        try:
+            shown.update(pages_of(client, cluster))
+            shown["tasks"] = client.run_on_scheduler(_describe_tasks).encode()
+        finally:
+            cluster.workers[int(name[1:])].kill()
 
     with serve(faults=["stall:part=3:at=50%", "expire:part=2", "403:part=5"]) as service:
         with ThreadPoolExecutor(1) as pool, uploading(service, client) as uploader:
@@ -41,7 +45,7 @@ def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
     }
     shown |= {path.name: path.read_bytes() for path in cluster.logs.glob("*.log")}
     assert b"carry_out" in shown["tasks"], "a task under way was seen"
-    assert any("task" in where and b"carry_out" in page for where, page in shown.items())
+    assert any("/info/task/carry_out" in where for where in shown), "and its page"
     assert b"carry_out" in shown["scheduler.log"], "the scheduler logs at DEBUG"
     assert leaks(shown, secrets) == []
 
@@ -61,27 +65,22 @@ def _describe_tasks(dask_scheduler: Any) -> str:
     return repr([(key, str(task), repr(task.run_spec)) for key, task in dask_scheduler.tasks.items()])
 
 
-_LINK = r"href=\"(?:\.\./)*(?:info/)?((?:task|worker|call-stack|call-stacks|logs)/[^\"]+)"
+# Where a dashboard begins, with and without what draws its plots.
+_DOORS = ("/", "/status", "/sitemap.json", "/info/main/workers.html", "/json/index.html", "/metrics")
 
 
 def pages_of(client: Client, cluster: Cluster) -> Mapping[str, bytes]:
-    """Every page of every dashboard, those of the tasks under way included."""
-    found: dict[str, bytes] = {}
+    """Every page that a dashboard leads to, the scheduler's and each worker's."""
     workers = client.scheduler_info()["workers"].values()
     roots = [cluster.pages, *(f"http://{it['host']}:{it['services']['dashboard']}" for it in workers)]
+    found: dict[str, bytes] = {}
     with httpx.Client(follow_redirects=True, timeout=20) as http:
-        for root in roots:
-            listed = http.get(f"{root}/sitemap.json").json()["paths"]
-            left = {path for path in listed if "{" not in path}
-            seen = set[str]()
-            while left:
-                path = left.pop()
-                seen.add(path)
-                page = http.get(f"{root}{path}")
-                found[f"{root}{path}"] = page.content
-                links = re.findall(
-                    r"href=\"(?:\.\./)*(?:info/)?((?:task|worker|call-stack|call-stacks|logs)/[^\"]+)",
-                    page.text,
-                )
-                left |= {f"/info/{link}" for link in links} - seen
+        left = {f"{root}{door}" for root in roots for door in _DOORS}
+        while left:
+            url = left.pop()
+            page = http.get(url)
+            found[url] = page.content
+            named = re.findall(r'"([\w./%?=&-]+\.(?:html|json)|/[\w./%?=&-]+)"', page.text)
+            seen = {urljoin(str(page.url), name).partition("#")[0] for name in named}
+            left |= {it for it in seen - found.keys() if it.startswith(tuple(roots))}
     return found
