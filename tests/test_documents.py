@@ -82,6 +82,8 @@ def test_the_readmes_option_tables_name_every_option_of_upload() -> None:
         (["upload_file.py", "scene.glb"], "is imported: "),
         (["upload_folder_async.py", "."], "picture.png: "),
         (["own_progress.py", "scene.glb"], "part 1 stored"),
+        (["dask_file.py", "scene.glb"], "over the cluster: 1"),
+        (["dask_folder.py", "."], "model.safetensors: "),
         (["stop_and_resume.py", "scene.glb"], "bytes were there already"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import assert_type
 
@@ -13,7 +14,11 @@ from uploader import AsyncUploader, PendingUpload, Uploader, UploadResult
 def sync() -> None:
     assert_type(uploader.upload("model.safetensors"), UploadResult)
     with Uploader(
-        api_key="k", api_secret="s", project_id="proj_1", timeouts=uploader.Timeouts(stall=60)
+        api_key="k",
+        api_secret="s",
+        project_id="proj_1",
+        timeouts=uploader.Timeouts(stall=60),
+        executor=ProcessPoolExecutor(),
     ) as up:
         result = up.upload(
             Path("scene.glb"),
