@@ -290,6 +290,8 @@ FAULTS: list[Answer] = [
     Broken(Break.RESET),
     Broken(Break.STALL),
     Broken(Break.TLS),
+    Broken(Break.LOST),
+    Broken(Break.EXECUTOR),
     Broken(Break.CHANGED, "f.glb was written to"),
     Broken(Break.UNREADABLE, "I/O error"),
 ]

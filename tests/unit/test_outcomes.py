@@ -277,6 +277,7 @@ def test_a_broken_connection_is_tried_again(kind: Break, detail: str) -> None:
         (Break.PROXY, "HTTPS_PROXY", False),
         (Break.REFUSED, "UPLOADER_STORAGE_HOSTS", False),
         (Break.UNUSABLE, "no request can be made", True),
+        (Break.EXECUTOR, "the same version of this library", False),
     ],
 )
 def test_breaks_that_are_final_say_what_to_do(kind: Break, said: str, final: bool) -> None:
@@ -285,6 +286,14 @@ def test_breaks_that_are_final_say_what_to_do(kind: Break, said: str, final: boo
     assert said in verdict.detail
     assert "why" in verdict.detail
     assert verdict.final == final
+
+
+def test_a_lost_worker_is_no_fault_of_the_network_and_not_outlasted_for_ever() -> None:
+    verdict = judge_part(Broken(Break.LOST, "KilledWorker"))
+    assert isinstance(verdict, Retry)
+    assert (verdict.cause, verdict.limit, verdict.slow_down) == (Cause.WORKER, 3, False)
+    assert verdict.detail == "the worker that sent it was lost: KilledWorker"
+    assert "logs" in verdict.advice
 
 
 @pytest.mark.parametrize("kind", [Break.CHANGED, Break.UNREADABLE])
