@@ -10,7 +10,7 @@ from uploader.errors import InputError
 from uploader.saying import say
 
 # Seconds that a scheduler may take to answer.
-PATIENCE = 10
+PATIENCE = 5
 
 
 @contextmanager

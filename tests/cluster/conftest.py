@@ -100,17 +100,29 @@ def running(folder: Path) -> Iterator[Cluster]:
         cluster.kill()
 
 
-Connect = Callable[[Cluster], Client]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """One of two workers with one thread each."""
-    folder = tmp_path / "cluster"
-    folder.mkdir()
+@contextmanager
+def with_workers(folder: Path) -> Iterator[Cluster]:
+    """A cluster of two workers, for a block."""
     with running(folder) as it:
         it.add_worker()
         it.add_worker()
+        yield it
+
+
+Connect = Callable[[Cluster], Client]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One of two workers with one thread each, for all tests that leave it as it was."""
+    with with_workers(tmp_path_factory.mktemp("cluster")) as it:
+        yield it
+
+
+@pytest.fixture
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The same for one test, to kill."""
+    with with_workers(tmp_path_factory.mktemp("cluster")) as it:
         yield it
 
 

@@ -25,15 +25,15 @@ def test_exact_bytes_through_faults(cluster: Cluster, connect: Connect, file: Pa
 
 
 def test_a_worker_that_is_killed_in_mid_part_is_outlived(
-    cluster: Cluster, connect: Connect, file: Path
+    own_cluster: Cluster, connect: Connect, file: Path
 ) -> None:
-    client = connect(cluster)
+    client = connect(own_cluster)
 
     def kill_who_sends_part_3() -> str:
         until(lambda: any(it.part == 3 for it in service.requests))
         [address] = [who for who, tasks in client.processing().items() if tasks]
         name = client.scheduler_info()["workers"][address]["name"]
-        cluster.workers[int(name[1:])].kill()
+        own_cluster.workers[int(name[1:])].kill()
         return str(name)
 
     with serve(faults=["stall:part=3:at=50%"]) as service, ThreadPoolExecutor(1) as pool:
@@ -78,9 +78,9 @@ def test_urls_that_expired_while_their_parts_waited_for_a_worker_are_renewed(
 
 
 def test_no_more_are_under_way_than_asked_for_however_many_workers(
-    cluster: Cluster, connect: Connect, file: Path
+    own_cluster: Cluster, connect: Connect, file: Path
 ) -> None:
-    cluster.add_worker(threads=4)
+    own_cluster.add_worker(threads=4)
     most, done = 0, threading.Event()
 
     def watch() -> None:
@@ -91,7 +91,7 @@ def test_no_more_are_under_way_than_asked_for_however_many_workers(
     # So slow that parts sent at once are seen at once.
     with serve(rate=32 * MiB) as service, ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch)
-        with uploading(service, connect(cluster)) as uploader:
+        with uploading(service, connect(own_cluster)) as uploader:
             send(uploader, file, concurrency=2)
         done.set()
         watching.result()
@@ -99,15 +99,15 @@ def test_no_more_are_under_way_than_asked_for_however_many_workers(
 
 
 def test_a_scheduler_that_is_lost_ends_the_upload_and_it_can_be_gone_on_with(
-    cluster: Cluster, file: Path
+    own_cluster: Cluster, file: Path
 ) -> None:
     def lose(event: Event) -> None:
         if isinstance(event, PartStored):
-            cluster.scheduler.kill()
+            own_cluster.scheduler.kill()
 
     with serve(rate=16 * MiB) as service:
         with (
-            Client(cluster.address, timeout=2, set_as_default=False) as client,
+            Client(own_cluster.address, timeout=2, set_as_default=False) as client,
             uploading(service, client) as uploader,
             pytest.raises(PartError, match="the executor could not take it") as raised,
         ):

@@ -18,19 +18,19 @@ from uploader.local import Service, serve
 
 
 def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
-    cluster: Cluster, connect: Connect, file: Path
+    own_cluster: Cluster, connect: Connect, file: Path
 ) -> None:
-    client, shown = connect(cluster), dict[str, bytes]()
+    client, shown = connect(own_cluster), dict[str, bytes]()
 
     def look_and_kill() -> None:
         until(lambda: any(it.part == 3 for it in service.requests))
         [address] = [who for who, tasks in client.processing().items() if tasks]
         name = client.scheduler_info()["workers"][address]["name"]
         try:
-            shown.update(pages_of(client, cluster))
+            shown.update(pages_of(client, own_cluster))
             shown["tasks"] = client.run_on_scheduler(_describe_tasks).encode()
         finally:
-            cluster.workers[int(name[1:])].kill()
+            own_cluster.workers[int(name[1:])].kill()
 
     with serve(faults=["stall:part=3:at=50%", "expire:part=2", "403:part=5"]) as service:
         with ThreadPoolExecutor(1) as pool, uploading(service, client) as uploader:
@@ -43,7 +43,7 @@ def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
         "events": repr(client.get_events()).encode(),
         "logs": repr(client.get_scheduler_logs()).encode(),
     }
-    shown |= {path.name: path.read_bytes() for path in cluster.logs.glob("*.log")}
+    shown |= {path.name: path.read_bytes() for path in own_cluster.logs.glob("*.log")}
     assert b"carry_out" in shown["tasks"], "a task under way was seen"
     assert any("/info/task/carry_out" in where for where in shown), "and its page"
     assert b"carry_out" in shown["scheduler.log"], "the scheduler logs at DEBUG"
