@@ -221,7 +221,8 @@ def test_a_finished_upload_walks_to_imported_and_is_stored_exactly(start: Any) -
     done = api.settle(upload, "imported")
     assert done["entityId"].startswith("asset_")
     assert (done["parts"], done["errorMessage"]) == (None, None)
-    assert api.service.object_path(upload["id"]).read_bytes() == content
+    with api.service.open(upload["id"]) as file:
+        assert file.read() == content
     assert api.service.stored_parts(upload["id"]) == {}
     assert api.service.upload(upload["id"]) == done
 
@@ -242,7 +243,7 @@ def test_an_object_that_cannot_be_stored_fails_with_the_reason(
     api = start(tmp_path, stage_delay=0)
     upload = api.create()
     assert api.put(upload, 1, b"abc").status_code == 200
-    api.service.object_path(upload["id"]).mkdir()
+    (tmp_path / "objects" / upload["id"]).mkdir()
     assert api.complete(upload).status_code == 200
     assert "could not be stored" in api.settle(upload, "failed")["errorMessage"]
     with pytest.raises(KeyError):

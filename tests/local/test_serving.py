@@ -131,12 +131,13 @@ def test_it_speaks_https_with_a_certificate(start: Any, certificate: Any) -> Non
 
 def test_a_temporary_directory_is_removed_and_a_given_one_stays(session: Any, tmp_path: Path) -> None:
     with session(stage_delay=0) as api:
-        path = api.service.object_path(api.send(b"abc")["id"])
+        with api.service.open(api.send(b"abc")["id"]) as file:
+            path = Path(file.name)
         assert path.is_file()
     assert not path.parent.exists()
     with session(tmp_path / "kept", stage_delay=0) as api:
-        path = api.service.object_path(api.send(b"abc")["id"])
-    assert path.read_bytes() == b"abc"
+        stored = tmp_path / "kept" / "objects" / api.send(b"abc")["id"]
+    assert stored.read_bytes() == b"abc"
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="file modes are POSIX")
@@ -177,7 +178,8 @@ def test_a_validation_that_was_interrupted_is_taken_up_again(session: Any, tmp_p
         assert api.show(upload)["status"] == "validating"
     with session(tmp_path, stage_delay=0) as api:
         api.settle(upload, "imported")
-        assert api.service.object_path(upload["id"]).read_bytes() == b"abc"
+        with api.service.open(upload["id"]) as file:
+            assert file.read() == b"abc"
 
 
 def test_an_import_that_was_interrupted_is_taken_up_again(session: Any, tmp_path: Path) -> None:
@@ -312,7 +314,7 @@ def test_every_request_is_recorded_before_its_answer(start: Any) -> None:
 
 def test_nothing_is_known_of_an_upload_that_does_not_exist(start: Any) -> None:
     service = start().service
-    for ask in (service.upload, service.object_path, service.sha256, service.stored_parts):
+    for ask in (service.upload, service.open, service.sha256, service.stored_parts):
         with pytest.raises(KeyError):
             ask("upload_unknown")
 

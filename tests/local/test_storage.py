@@ -170,7 +170,8 @@ def test_a_part_that_arrives_after_complete_is_not_taken(
     late.socket.sendall(b"yz")
     assert b"<Code>NoSuchUpload</Code>" in late.answer()
     api.settle(upload, "imported")
-    assert api.service.object_path(upload["id"]).read_bytes() == b"abc"
+    with api.service.open(upload["id"]) as file:
+        assert file.read() == b"abc"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH", "OPTIONS"])

@@ -6,17 +6,19 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Callable
+from functools import partial
 
-from uploader.local.depot import Depot, StoppedError
-from uploader.local.records import Status
+from uploader.local.depot import Depot
+from uploader.local.records import Status, Upload
+from uploader.local.store import AssemblyError, StoppedError, Store
 from uploader.local.validation import UnsoundError, check_object
 
 
 class Lifecycle:
     """Walks uploads on, in background tasks of one event loop, `stage_delay` seconds before each step."""
 
-    def __init__(self, depot: Depot, clock: Callable[[], float], stage_delay: float) -> None:
-        self._depot, self._clock, self._delay = depot, clock, stage_delay
+    def __init__(self, depot: Depot, store: Store, clock: Callable[[], float], stage_delay: float) -> None:
+        self._depot, self._store, self._clock, self._delay = depot, store, clock, stage_delay
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = threading.Event()
 
@@ -43,7 +45,8 @@ class Lifecycle:
         if self._status(upload_id) == "validating":
             await asyncio.sleep(self._delay)
             await self._examine(upload_id)
-        self._depot.drop_parts(upload_id)
+        if upload := self._depot.find(upload_id):
+            await self._store.run(partial(self._store.drop_parts, upload))
         if self._status(upload_id) == "validated":
             await asyncio.sleep(self._delay)
             self._import(upload_id)
@@ -53,17 +56,20 @@ class Lifecycle:
         return upload.status if upload else None
 
     async def _examine(self, upload_id: str) -> None:
-        changes = await asyncio.to_thread(self._verdict, upload_id)
-        self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
+        if upload := self._depot.find(upload_id):  # it can vanish at any time
+            changes = await asyncio.to_thread(self._verdict, upload)
+            self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
 
-    def _verdict(self, upload_id: str) -> dict[str, str]:
+    def _verdict(self, upload: Upload) -> dict[str, str]:
         """Assemble and read the object, in a worker thread; returns what is to change in the record."""
-        upload = self._depot.find(upload_id)
         try:
-            digest = self._depot.assemble(upload_id, self._stopped.is_set)
-            check_object(self._depot.object_path(upload_id), upload.file_name if upload else "")
+            digest = self._store.assemble(upload, self._stopped.is_set)
+            with self._store.open(upload) as file:
+                check_object(file, upload.file_name)
         except UnsoundError as error:
             return {"sha256": digest, "error_message": f"validation failed: {error}"}
+        except AssemblyError as error:
+            return {"error_message": str(error)}
         except StoppedError:
             return {}  # the task that asked has been cancelled
         except OSError as error:

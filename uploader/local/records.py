@@ -15,15 +15,6 @@ DEFAULT_OWNER = "proj_local"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPart:
-    """One part in the store: its file's name, its size in bytes, the hex MD5 of its content."""
-
-    file: str
-    size: int
-    md5: str
-
-
-@dataclass(frozen=True, slots=True)
 class Upload:
     """One upload. Times are epoch seconds of the service's clock, sizes bytes; `sha256` is the object's.
 

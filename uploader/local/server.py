@@ -14,6 +14,7 @@ from uploader.local.connections import Connections
 from uploader.local.control import ControlApi
 from uploader.local.credentials import Credentials
 from uploader.local.depot import Depot
+from uploader.local.disk import DiskStore, load_key
 from uploader.local.faults import FaultPlan
 from uploader.local.faultspec import parse
 from uploader.local.lifecycle import Lifecycle
@@ -76,7 +77,8 @@ def serve(
     with ExitStack() as stack:
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uploader-local-"))
-        depot = Depot(Path(directory))
+        root = Path(directory)
+        depot, key = Depot(root), load_key(root)
         listener = stack.enter_context(listen(host, port))
         address = netloc(host, listener.getsockname()[1], secure=certificate is not None)
         origin = f"{'https' if certificate else 'http'}://{address}"
@@ -85,14 +87,15 @@ def serve(
             return time.time() + clock_offset
 
         connections, log, credentials = Connections(), Log(), Credentials(api_key, api_secret, jwt)
-        lifecycle, signer = Lifecycle(depot, clock, stage_delay), Signer(depot.signing_key, origin, address)
-        control = ControlApi(depot, Links(signer, clock, ttl, resign), lifecycle, plan, credentials, clock)
-        storage = Storage(depot, signer, plan, clock)
+        store = DiskStore(root, Links(Signer(key, origin, address), clock, ttl))
+        lifecycle = Lifecycle(depot, store, clock, stage_delay)
+        control = ControlApi(depot, store, lifecycle, plan, credentials, clock, resign)
+        storage = Storage(depot, store, key, plan, clock)
         pacer = None if rate is None else Pacer(rate)
         app = application([*control.routes(), *storage.routes()], log, connections, clock, pacer)
         server = Server(configuration(app, connections, certificate), lifecycle, connections)
         stack.enter_context(running(server, listener))
-        yield Service(f"{origin}/v1", credentials, depot, log)
+        yield Service(f"{origin}/v1", credentials, depot, store, log)
 
 
 def _check_numbers(ttl: float, stage_delay: float, rate: float | None) -> None:
