@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.juicefs import juicefs
 from tests.stores.seaweedfs import seaweedfs
 from tests.stores.store import Store, certified
 
 Open = Callable[[Path], AbstractContextManager[Store]]
 
-STORES: dict[str, Open] = {"seaweedfs": seaweedfs}
+STORES: dict[str, Open] = {"seaweedfs": seaweedfs, "juicefs": juicefs}
 
 
 def asked_for() -> list[str]:

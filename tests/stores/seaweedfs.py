@@ -73,7 +73,7 @@ def _identities(directory: Path) -> Path:
 
 
 def _tidy(ports: list[int]) -> None:
-    """Removes the Unix sockets it makes beside its ports: in /tmp, always, and left there when it is killed."""
+    """Removes the Unix sockets it makes beside its ports, in /tmp, and leaves there when it is killed."""
     for port in ports:
         for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
             left.unlink(missing_ok=True)

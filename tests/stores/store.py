@@ -125,7 +125,7 @@ class Store:
         if not all(server.running for server in self.servers):
             raise RuntimeError(f"{self.name} ended while it started")
         try:
-            client.put_object(Bucket=self.bucket, Key="probe", Body=b"")
+            client.put_object(Bucket=self.bucket, Key="probe", Body=b"probe")
             client.delete_object(Bucket=self.bucket, Key="probe")
         except BotoCoreError:
             return False
