@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,8 @@ from uploader.local.links import new_session
 from uploader.local.misbehave import Serving, serve_with
 from uploader.local.recording import LONGEST_BODY, Exchange
 from uploader.local.records import Upload, iso
-from uploader.local.store import Store, StoredPart
+from uploader.local.store import GoneError, Store, StoredPart
+from uploader.local.sweeping import drop
 
 _Call = Callable[[Request], Awaitable[Response]]
 
@@ -68,18 +69,14 @@ class ControlApi:
 
     async def _vanished(self, call: _Call, request: Request) -> Response:
         if upload := self.depot.find(request.path_params["upload_id"]):
-            await self._drop(upload)
+            await drop(self.depot, self.store, upload)
         return await call(request)
 
     async def _create_in_vain(self, request: Request) -> Response:
         upload = await self._created(request)
         parts = await self._parts(upload)
-        await self._drop(upload)
+        await drop(self.depot, self.store, upload)
         return JSONResponse({"upload": upload.wire(parts)})
-
-    async def _drop(self, upload: Upload) -> None:
-        self.depot.delete(upload.id)
-        await self.store.run(partial(self.store.discard, upload))
 
     async def _create(self, request: Request) -> Response:
         upload = await self._created(request)
@@ -119,7 +116,7 @@ class ControlApi:
         try:
             begun = await self.store.run(partial(self.store.begin, upload))
         except Exception:
-            self.depot.delete(upload.id)
+            self.depot.withdraw(upload.id)
             raise
         if begun != upload:
             self.depot.save(begun)
@@ -127,8 +124,10 @@ class ControlApi:
 
     async def _get(self, request: Request) -> Response:
         upload = self._found(request)
-        parts = await self._parts(upload) if upload.status == "pending" else None
-        return JSONResponse({"upload": upload.wire(parts)})
+        if upload.status != "pending":
+            return JSONResponse({"upload": upload.wire()})
+        self.depot.save(replace(upload, asked_at=self.clock()))
+        return JSONResponse({"upload": upload.wire(await self._parts(upload))})
 
     async def _complete(self, request: Request) -> Response:
         body = await _body(request)
@@ -136,7 +135,7 @@ class ControlApi:
         if read_object(body) != {"action": "complete"}:
             refuse('the body must be {"action": "complete"}')
         _check_pending(upload)
-        stored = await self.store.run(partial(self.store.parts, upload))
+        stored = await self._stored(upload)
         upload = self._found(request)  # again: another call can have come in between
         _check_pending(upload)
         _check_parts(upload, stored)
@@ -145,12 +144,23 @@ class ControlApi:
         self.lifecycle.start(upload.id)
         return JSONResponse({"upload": upload.wire()})
 
+    async def _stored(self, upload: Upload) -> Mapping[int, StoredPart]:
+        try:
+            return await self.store.run(partial(self.store.parts, upload))
+        except GoneError:
+            await drop(self.depot, self.store, upload)
+            raise _not_found(upload.id) from None
+
     def _found(self, request: Request) -> Upload:
         project, upload_id = _project(request), request.path_params["upload_id"]
         upload = self.depot.find(upload_id)
         if upload is None or upload.project_id != project:
-            raise ApiError(404, "NotFound", f"there is no upload {upload_id} in this project")
+            raise _not_found(upload_id)
         return upload
+
+
+def _not_found(upload_id: str) -> ApiError:
+    return ApiError(404, "NotFound", f"there is no upload {upload_id} in this project")
 
 
 def _check_pending(upload: Upload) -> None:

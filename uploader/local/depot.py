@@ -22,6 +22,7 @@ class Depot:
     def __init__(self, root: Path) -> None:
         self._root = folder(root, "uploads")
         self._uploads = {path.stem: _load(path) for path in self._root.glob("*.json")}
+        self._withdrawn: dict[str, Upload] = {}
 
     def _record(self, upload_id: str) -> Path:
         return self._root / f"{upload_id}.json"
@@ -39,9 +40,19 @@ class Depot:
         write_atomically(self._record(upload.id), upload.to_json())
         self._uploads[upload.id] = upload
 
+    def withdraw(self, upload_id: str) -> None:
+        """Let nobody find an upload any more. It is not forgotten: there are still its bytes to remove."""
+        if upload := self._uploads.pop(upload_id, None):
+            self._withdrawn[upload_id] = upload
+
+    def withdrawn(self) -> list[Upload]:
+        """The uploads that were withdrawn and not deleted."""
+        return list(self._withdrawn.values())
+
     def delete(self, upload_id: str) -> None:
         """Forget an upload. Does nothing if there is none."""
         self._uploads.pop(upload_id, None)
+        self._withdrawn.pop(upload_id, None)
         self._record(upload_id).unlink(missing_ok=True)
 
 

@@ -27,6 +27,7 @@ from uploader.local.recording import Exchange
 from uploader.local.records import Upload
 from uploader.local.signing import SignedRequest
 from uploader.local.store import BLOCK
+from uploader.local.sweeping import drop
 from uploader.local.verifying import expired, verify
 
 _WRONG_ETAG = f'"{"bad" * 10}00"'
@@ -104,8 +105,7 @@ class Storage:
 
     async def _vanish(self, request: Request) -> Response:
         upload = self._pending(request)
-        self.depot.delete(upload.id)
-        self.store.discard(upload)
+        await drop(self.depot, self.store, upload)
         raise _gone()
 
 

@@ -1,6 +1,7 @@
 """Where the bytes of uploads are: what the service needs of a store, whichever it is.
 
-`disk.DiskStore` is the service's own. The records of the uploads are no matter of a store: see `depot`.
+`disk.DiskStore` is the service's own, `s3.S3Store` any of S3's kind. The records of the uploads are no matter
+of a store: see `depot`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ class StoppedError(Exception):
     """The service is stopping, so the assembly was given up; the next service starts it again."""
 
 
+class GoneError(Exception):
+    """The store does not know the upload any more: it dropped what it had of it."""
+
+
+class StoreDownError(OSError):
+    """The store cannot be used now, which may pass; the message tells why, without any secret."""
+
+
 class AssemblyError(Exception):
     """The parts did not become the object, and never will; the message tells why, for a person."""
 
@@ -44,7 +53,7 @@ class AssemblyError(Exception):
 class Store(Protocol):
     """The parts and objects of uploads.
 
-    All calls block, and any thread may make them, but the event loop, which asks `run` to.
+    Its calls may block, and raise StoreDownError. Any thread may make them; the event loop asks `run` to.
     """
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -57,7 +66,11 @@ class Store(Protocol):
         """Where its parts are sent to, in order: newly signed, or else the same ones each time."""
 
     def parts(self, upload: Upload) -> Mapping[int, StoredPart]:
-        """The parts stored so far, by number; none once the object is assembled."""
+        """The parts stored so far, by number; none once the object is assembled.
+
+        Raises:
+            GoneError: the upload is pending, but not for the store.
+        """
 
     def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str:
         """Join the parts into the object and return its SHA-256 in hex.
