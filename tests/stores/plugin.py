@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,22 @@ def asked_for() -> list[str]:
     return names
 
 
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
+    """Opens a store by its name, once for all tests: leave it running."""
+    with ExitStack() as stack:
+
+        @cache
+        def shared(name: str) -> Store:
+            return stack.enter_context(STORES[name](tmp_path_factory.mktemp(name)))
+
+        yield shared
+
+
 @pytest.fixture(scope="session", params=asked_for())
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, shared_store: Callable[[str], Store]) -> Store:
     """Each store that was asked for, shared by all tests: leave it running."""
-    with STORES[request.param](tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+    return shared_store(request.param)
 
 
 @pytest.fixture(params=asked_for())
