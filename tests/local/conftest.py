@@ -87,9 +87,10 @@ class Api:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test marked `any_store` runs with the service's own store and with each real one asked for."""
-    if metafunc.definition.get_closest_marker("any_store"):
-        names = [None, *asked_for()]
+    """A test marked `any_store` runs with the service's own store too, one marked `real_store` does not."""
+    marks = [name for name in ("any_store", "real_store") if metafunc.definition.get_closest_marker(name)]
+    if marks and "real_store" in metafunc.fixturenames and "own_store" not in metafunc.fixturenames:
+        names = [*([None] if "any_store" in marks else []), *asked_for()]
         ids = [name or "own" for name in names]
         metafunc.parametrize("real_store", names, ids=ids, indirect=True, scope="session")
 

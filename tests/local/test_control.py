@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,16 @@ def test_a_second_complete_conflicts(start: Any, refused: Refused) -> None:
     assert refused(api.complete(upload))[:2] == (409, "Conflict")
     api.settle(upload, "imported")
     assert refused(api.complete(upload))[:2] == (409, "Conflict")
+
+
+@pytest.mark.any_store
+def test_of_several_completes_at_once_one_goes_through(start: Any) -> None:
+    api = start()
+    upload = api.create()
+    api.put(upload, 1, b"abc")
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: api.complete(upload).status_code, range(6)))
+    assert sorted(answers) == [200, 409, 409, 409, 409, 409]
 
 
 def test_every_answer_carries_the_service_date(start: Any) -> None:
