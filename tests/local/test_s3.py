@@ -23,7 +23,8 @@ from tests.stores.store import Store
 from uploader.local import serve
 from uploader.local.s3object import ObjectReader
 
-PART = 5 * 1024 * 1024
+MIB = 1024 * 1024
+PART = 5 * MIB
 
 pytestmark = pytest.mark.real_store
 
@@ -362,7 +363,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @given(
     st.binary(max_size=50),
-    st.lists(st.tuples(st.sampled_from(["set", "cur", "end"]), st.integers(0, 60), st.integers(0, 60))),
+    st.lists(st.tuples(st.sampled_from(["set", "cur", "end"]), st.integers(0, 60), st.integers(-1, 60))),
 )
 def test_an_object_reads_like_a_file(content: bytes, steps: list[tuple[str, int, int]]) -> None:
     file = io.BytesIO(content)
@@ -376,3 +377,15 @@ def test_an_object_reads_like_a_file(content: bytes, steps: list[tuple[str, int,
             }
             assert buffered.seek(*where[whence]) == file.seek(*where[whence])
             assert buffered.read(count) == file.read(count)
+
+
+def test_an_object_that_is_read_whole_is_not_asked_for_in_small_pieces() -> None:
+    content, asked = bytes(MIB), []
+
+    def fetch(start: int, count: int) -> bytes:
+        asked.append(count)
+        return content[start : start + count]
+
+    with io.BufferedReader(ObjectReader(fetch, MIB), 256 * 1024) as file:
+        assert file.read() == content
+    assert asked == [MIB]
