@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# The server takes the place of a shell whose only other child waits for the end of a pipe the tests hold,
-# and kills the server then: so it ends with the tests, also when those are ended with SIGKILL.
-_TETHERED = 'exec 3<&0; (read -r _ <&3; kill -KILL $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+# The server takes the place of a shell, whose child reads a pipe from the tests. If that ends without a line
+# they have ended, with SIGKILL perhaps, and so does the server.
+_TETHERED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
 
 _TRIES = 1000
 _DRAW = random.SystemRandom()  # a seed that a test sets must not make two runs draw the same ports
@@ -113,6 +113,6 @@ class Server:
     def kill(self) -> None:
         """Ends it as a power cut would, SIGKILL; nothing if it does not run."""
         process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()  # the tether, which knows its pid
-            process.wait(timeout=10)
+        if process is not None:
+            process.kill()
+            process.communicate(b"ended\n", timeout=10)

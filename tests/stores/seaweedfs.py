@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.stores.processes import Server, executable, free_ports
-from tests.stores.store import ACCESS_KEY, SECRET_KEY, Store, Tls, running
+from tests.stores.store import ACCESS_KEY, SECRET_KEY, Manners, Store, Tls, running
 
 # All that listens, each on a port for HTTP and one for gRPC, which would be the other + 10000 if it were not
 # given. With all of them free, several stores run side by side.
@@ -38,6 +38,7 @@ def _described(directory: Path, ports: list[int], tls: Tls | None) -> Store:
         endpoint=f"{'https' if tls else 'http'}://127.0.0.1:{ports[0]}",
         servers=(Server(*_command(directory, ports, tls), directory=directory),),
         authority=tls.authority if tls else None,
+        manners=Manners(keeps_resent=True, lists_in_order=False, most_listed=10_000, aborts_again=True),
     )
 
 
