@@ -37,14 +37,13 @@ def juicefs(directory: Path) -> Iterator[Store]:
     _format(program, metadata, directory)
     port, metrics = free_ports(2)
     gateway = (program, "gateway", metadata, f"127.0.0.1:{port}", *_options(directory, metrics))
-    with running(
-        Store(
-            name="juicefs",
-            endpoint=f"http://127.0.0.1:{port}",
-            servers=(Server(*gateway, directory=directory, environment=_CREDENTIALS),),
-            manners=_MANNERS,
-        )
-    ) as store:
+    store = Store(
+        name="juicefs",
+        endpoint=f"http://127.0.0.1:{port}",
+        servers=(Server(*gateway, directory=directory, environment=_CREDENTIALS),),
+        manners=_MANNERS,
+    )
+    with running(store):
         yield store
 
 

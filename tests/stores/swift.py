@@ -65,7 +65,7 @@ pipeline = {kind}-server
 use = egg:swift#{kind}
 """
 
-# The waits are those of a machine that is busy with tests; the defaults give up after three seconds. And servers
+# The waits are those of a machine that is busy with tests; the defaults give up after three seconds. Servers
 # that are not there yet when all are started are not left alone for a minute.
 _PROXY = """
 [pipeline:main]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import md5
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,7 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.stores.conversation import Conversation, Refusal, Upload, refusal, talking
-from tests.stores.processes import wait_until
+from tests.stores.processes import Server, wait_until
 from tests.stores.store import Store
 
 MiB = 1024 * 1024
@@ -291,6 +292,12 @@ def test_a_store_that_is_stopped_does_not_answer(own_store: Store) -> None:
             talk.http.get(own_store.endpoint)
         own_store.start()
         talk.begin("again.bin").send(1, SHORT)
+
+
+def test_a_store_that_does_not_start_says_why(tmp_path: Path) -> None:
+    server = Server("sh", "-c", "echo no room >&2; exit 1", directory=tmp_path)
+    with pytest.raises(RuntimeError, match="no room"):
+        Store("broken", "http://127.0.0.1:9", (server,)).start()
 
 
 def test_tls_is_spoken_to_those_who_trust_its_authority(tls_store: Store) -> None:
