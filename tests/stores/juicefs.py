@@ -1,4 +1,14 @@
-"""JuiceFS and its S3 gateway, which is MinIO's: metadata in SQLite, blocks in a directory."""
+"""JuiceFS and its S3 gateway, which is MinIO's: metadata in SQLite, blocks in a directory.
+
+What a service on it has to know, of 1.4.2:
+
+- Complete takes a part of any size wherever it is: who wants 5 MiB has to look for itself.
+- Complete answers NoSuchUpload when it has been carried out, and also when it names a part that is not there,
+  with the upload as it was. What became of it, only a look at the object and at the parts tells.
+- Objects have no ETag, unless the gateway is started with `--keep-etag`.
+- A part of a length that is not told beforehand is refused, 411.
+- It is a directory tree: a key cannot be `a` where another is `a/b`; complete answers 500.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.stores.processes import Server, executable, free_ports
-from tests.stores.store import ACCESS_KEY, BUCKET, SECRET_KEY, Store, running
+from tests.stores.store import ACCESS_KEY, BUCKET, SECRET_KEY, Manners, Store, running
 
+_MANNERS = Manners(
+    smallest_part=0,
+    most_listed=10_000,
+    completes_again=False,
+    missing_part=(404, "NoSuchUpload"),
+    tags_objects=False,
+)
 _CREDENTIALS = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
 
 
@@ -20,13 +37,13 @@ def juicefs(directory: Path) -> Iterator[Store]:
     _format(program, metadata, directory)
     port, metrics = free_ports(2)
     gateway = (program, "gateway", metadata, f"127.0.0.1:{port}", *_options(directory, metrics))
-    with running(
-        Store(
-            name="juicefs",
-            endpoint=f"http://127.0.0.1:{port}",
-            servers=(Server(*gateway, directory=directory, environment=_CREDENTIALS),),
-        )
-    ) as store:
+    store = Store(
+        name="juicefs",
+        endpoint=f"http://127.0.0.1:{port}",
+        servers=(Server(*gateway, directory=directory, environment=_CREDENTIALS),),
+        manners=_MANNERS,
+    )
+    with running(store):
         yield store
 
 

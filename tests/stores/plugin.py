@@ -17,10 +17,11 @@ import pytest
 from tests.stores.juicefs import juicefs
 from tests.stores.seaweedfs import seaweedfs
 from tests.stores.store import Store, certified
+from tests.stores.swift import swift
 
 Open = Callable[[Path], AbstractContextManager[Store]]
 
-STORES: dict[str, Open] = {"seaweedfs": seaweedfs, "juicefs": juicefs}
+STORES: dict[str, Open] = {"seaweedfs": seaweedfs, "juicefs": juicefs, "swift": swift}
 
 
 def asked_for() -> list[str]:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# The server takes the place of a shell whose only other child waits for the end of a pipe the tests hold,
-# and kills the server then: so it ends with the tests, also when those are ended with SIGKILL.
-_TETHERED = 'exec 3<&0; (read -r _ <&3; kill -KILL $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+# The server takes the place of a shell, whose child reads a pipe from the tests. If that ends without a line
+# they have ended, with SIGKILL perhaps, and so does the server.
+_TETHERED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
 
 _TRIES = 1000
 _DRAW = random.SystemRandom()  # a seed that a test sets must not make two runs draw the same ports
@@ -32,15 +32,15 @@ def executable(name: str) -> str:
     raise FileNotFoundError(f"{name} is not installed: pip install 'scenario-uploader[test,stores]'")
 
 
-def free_ports(count: int) -> list[int]:
-    """So many ports of 127.0.0.1 that nobody listens on.
+def free_ports(count: int, twin: int = 0) -> list[int]:
+    """So many ports of 127.0.0.1 that nobody listens on, nor on those that are higher by `twin`.
 
     They lie below those that systems give to outgoing connections, so that none of these takes one before
     the server does, or while it is restarted.
     """
     free: list[int] = []
-    for port in _DRAW.sample(range(10_000, 32_000), _TRIES):
-        if _is_free(port):
+    for port in _DRAW.sample(range(10_000, 20_000), _TRIES):
+        if all(_is_free(wanted) for wanted in {port, port + twin}):
             free.append(port)
         if len(free) == count:
             return free
@@ -111,8 +111,8 @@ class Server:
             )
 
     def kill(self) -> None:
-        """Ends it as a power cut would, SIGKILL; nothing if it does not run."""
+        """Ends it with SIGKILL: it has no time to put anything in order. Nothing, if it does not run."""
         process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()  # the tether, which knows its pid
-            process.wait(timeout=10)
+        if process is not None:
+            process.kill()
+            process.communicate(b"ended\n", timeout=10)

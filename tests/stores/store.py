@@ -40,6 +40,33 @@ def certified(directory: Path) -> Tls:
 
 
 @dataclass(frozen=True)
+class Manners:
+    """Where stores differ, as far as a service or a client on them has to care. The defaults are S3's ways.
+
+    Args:
+        smallest_part: bytes below which complete refuses a part that is not the last.
+        keeps_resent: a part that was sent again is listed beside what it was before, in no order.
+        lists_in_order: parts are listed by their number.
+        most_listed: parts that one ListParts lists at most, when it is not told how many.
+        completes_again: the same complete has the same answer a second time.
+        missing_part: status and code of a complete that names a part nobody sent.
+        aborts_again: abort has the same answer a second time.
+        takes_late_parts: a part may be sent after complete, and then takes the place of the object's own.
+        tags_objects: objects have an ETag.
+    """
+
+    smallest_part: int = 5 * 1024 * 1024
+    keeps_resent: bool = False
+    lists_in_order: bool = True
+    most_listed: int = 1000
+    completes_again: bool = True
+    missing_part: tuple[int, str] = (400, "InvalidPart")
+    aborts_again: bool = False
+    takes_late_parts: bool = False
+    tags_objects: bool = True
+
+
+@dataclass(frozen=True)
 class Store:
     """An S3-compatible store on this machine, with a bucket in it.
 
@@ -48,6 +75,7 @@ class Store:
         endpoint: its origin, such as `http://127.0.0.1:8333`; buckets are the first part of the path.
         servers: its processes, in the order in which they are started.
         authority: PEM file of who signed its certificate, if it speaks TLS.
+        manners: where it differs from S3.
     """
 
     name: str
@@ -58,6 +86,7 @@ class Store:
     secret_key: str = SECRET_KEY
     region: str = "us-east-1"
     authority: Path | None = None
+    manners: Manners = Manners()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,6 +111,7 @@ class Store:
             # botocore would add CRCs of its own to every body, which these stores need not know.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
+            "proxies": {},  # what the environment says of them is not for this machine
         }
         session = boto3.session.Session(self.access_key, self.secret_key, region_name=self.region)
         verify = str(self.authority) if self.authority else None
@@ -125,15 +155,18 @@ class Store:
         if not all(server.running for server in self.servers):
             raise RuntimeError(f"{self.name} ended while it started")
         try:
-            client.put_object(Bucket=self.bucket, Key="probe", Body=b"probe")
-            client.delete_object(Bucket=self.bucket, Key="probe")
-        except BotoCoreError:
-            return False
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchBucket":
-                client.create_bucket(Bucket=self.bucket)
+            self._store_something(client)
+        except (BotoCoreError, ClientError):
             return False
         return True
+
+    def _store_something(self, client: Any) -> None:
+        try:
+            client.put_object(Bucket=self.bucket, Key="probe", Body=b"probe")
+        except client.exceptions.NoSuchBucket:  # it starts for the first time, or has not found it yet
+            client.create_bucket(Bucket=self.bucket)
+            raise
+        client.delete_object(Bucket=self.bucket, Key="probe")
 
 
 @contextmanager
