@@ -1,4 +1,4 @@
-"""An embedded Scenario-compatible upload service with its own S3-like object store.
+"""An embedded Scenario-compatible upload service with its own object store, or any S3 store, behind it.
 
     from uploader.local import serve
 

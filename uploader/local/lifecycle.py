@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,6 +14,8 @@ from uploader.local.records import Status, Upload
 from uploader.local.store import AssemblyError, StoppedError, Store, StoreDownError
 from uploader.local.sweeping import Sweeper
 from uploader.local.validation import UnsoundError, check_object
+
+_LOGGER = logging.getLogger("uploader.local")
 
 _AGAIN = 1.0  # seconds until a store that was down is asked again
 
@@ -81,7 +84,8 @@ class Lifecycle:
         while True:
             try:
                 return await step()
-            except StoreDownError:
+            except StoreDownError as error:
+                _LOGGER.warning("%s; asked again in %g s", error, _AGAIN)
                 await asyncio.sleep(_AGAIN)
 
     def _verdict(self, upload: Upload) -> dict[str, str]:
