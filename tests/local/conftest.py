@@ -118,7 +118,7 @@ def start(behind: dict[str, Any]) -> Iterator[Callable[..., Api]]:
     with contextlib.ExitStack() as stack:
 
         def starter(*args: Any, verify: ssl.SSLContext = TRUST, **options: Any) -> Api:
-            service = stack.enter_context(serve(*args, **behind, **options))
+            service = stack.enter_context(serve(*args, **(behind | options)))
             return stack.enter_context(contextlib.closing(Api(service, verify)))
 
         yield starter
@@ -130,7 +130,7 @@ def session(behind: dict[str, Any]) -> Callable[..., contextlib.AbstractContextM
 
     @contextlib.contextmanager
     def block(*args: Any, **options: Any) -> Iterator[Api]:
-        with serve(*args, **behind, **options) as service, contextlib.closing(Api(service)) as api:
+        with serve(*args, **(behind | options)) as service, contextlib.closing(Api(service)) as api:
             yield api
 
     return block

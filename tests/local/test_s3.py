@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.stores.relay import breaking_off
 from tests.stores.store import Store
 from uploader.local import serve
 from uploader.local.s3object import ObjectReader
@@ -93,6 +95,26 @@ def test_the_object_has_the_name_and_the_type_of_the_file(start: Any, bucket: Bu
     assert (found["ContentLength"], found["ContentType"]) == (4, "image/jpeg")
 
 
+def test_a_name_that_is_longer_than_a_store_takes_is_cut_at_its_beginning(start: Any, bucket: Bucket) -> None:
+    api, name = start(stage_delay=0), "é" * 500 + ".jpg"
+    done = api.send(b"not a jpeg", name=name)
+    assert done["errorMessage"] == "validation failed: jpeg: the file does not start like one"
+    assert api.send(b"\xff\xd8\xff", name=name)["status"] == "imported"
+    found = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix=done["id"])["Contents"]
+    assert [it["Key"] for it in found] == [f"{done['id']}/{'é' * 125}.jpg"]
+
+
+def test_the_secret_is_in_no_answer_no_record_and_no_log(
+    session: Any, real_store: Store, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.DEBUG), session(tmp_path, resign=False, stage_delay=0) as api:
+        api.send(b"abc")
+        answers = api.get(api.create()).text
+    records = [path.read_text() for path in tmp_path.rglob("*.json")]
+    assert [text for text in (answers, caplog.text) if real_store.access_key in text]
+    assert not [text for text in (answers, caplog.text, *records) if real_store.secret_key in text]
+
+
 def test_an_object_larger_than_what_is_read_at_once_is_read_whole(start: Any) -> None:
     content = bytes(range(256)) * (80 * 1024) + b"end"
     api = start(stage_delay=0)
@@ -103,6 +125,18 @@ def test_an_object_larger_than_what_is_read_at_once_is_read_whole(start: Any) ->
         assert file.read() == content[-5:]
         file.seek(17)
         assert file.read(1_000_000) == content[17:1_000_017]
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_an_object_whose_bytes_break_off_is_read_again_until_it_is_whole(
+    start: Any, real_store: Store, times: int
+) -> None:
+    """Three tries at first, and then from the start."""
+    content = bytes(range(256)) * 4096
+    with breaking_off(real_store.endpoint, times) as endpoint:
+        api = start(s3_endpoint=endpoint, stage_delay=0)
+        done = api.send(content)
+        assert api.service.sha256(done["id"]) == sha256(content).hexdigest()
 
 
 def test_links_that_must_not_change_are_kept_for_their_owner_only(session: Any, tmp_path: Path) -> None:

@@ -124,6 +124,5 @@ def load_key(root: Path) -> bytes:
     for leftover in root.glob("signing.key.*.tmp"):
         leftover.unlink()
     if not path.exists():
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(path, secrets.token_hex(32).encode())
     return bytes.fromhex(path.read_text())

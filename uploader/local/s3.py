@@ -40,6 +40,7 @@ from uploader.local.store import (
 
 T = TypeVar("T")
 
+_LONGEST_NAME = 255  # bytes: what a file system takes; some stores are made of files
 _AT_ONCE = 8  # calls of the API that wait for the store
 _HEAD = 256 * 1024  # bytes: what a look into an object asks for at once
 _RANGE = 16 * 1024 * 1024  # bytes: what reading all of it does
@@ -69,7 +70,7 @@ def s3_store(endpoint: str, bucket: str, root: Path, ttl: float) -> Iterator[S3S
 
 
 class S3Store:
-    """Parts and objects in `bucket`; an object's key is UPLOAD_ID/FILE_NAME.
+    """Parts and objects in `bucket`; an object's key is UPLOAD_ID/FILE_NAME, or its end.
 
     `quick` and `patient` are clients, for calls of the API and for long work; `pool` carries the former out.
     """
@@ -144,7 +145,7 @@ class S3Store:
                 self._quick.delete_object(**self._names(upload))
 
     def _names(self, upload: Upload) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": f"{upload.id}/{upload.file_name}"}
+        return {"Bucket": self._bucket, "Key": f"{upload.id}/{_end(upload.file_name)}"}
 
     def _multipart(self, upload: Upload) -> dict[str, Any]:
         return {**self._names(upload), "UploadId": upload.multipart_id}
@@ -242,6 +243,11 @@ def _unfit() -> Iterator[None]:
         if code_of(error) not in _UNFIT:
             raise
         raise AssemblyError(f"the object store cannot join the parts: {code_of(error)}") from None
+
+
+def _end(name: str) -> str:
+    """As much of the end of a file's name as any store takes."""
+    return name.encode()[-_LONGEST_NAME:].decode(errors="ignore")
 
 
 def _last_modified(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
