@@ -108,6 +108,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # what kills the tests' whole group is to leave the tether
             )
 
     def kill(self) -> None:

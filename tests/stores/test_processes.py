@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,20 @@ import pytest
 
 from tests.stores.processes import Server, executable, free_ports, wait_until
 
-TESTS_THAT_HANG = """
+# Leaves the group of who has started it, if it can, as daemons do.
+DAEMON = """
+import contextlib, os, time
+with contextlib.suppress(OSError):
+    os.setsid()
+with open("alive", "w"):
+    time.sleep(60)
+"""
+
+TESTS_THAT_HANG = f"""
 import sys
 from pathlib import Path
 from tests.stores.processes import Server
-Server("sh", "-c", "exec sleep 60 > alive", directory=Path(sys.argv[1])).start()
+Server(sys.executable, "-c", {DAEMON!r}, directory=Path(sys.argv[1])).start()
 sys.stdin.read()
 """
 
@@ -42,9 +52,12 @@ def test_a_server_is_killed_by_its_own_pid(tmp_path: Path) -> None:
 def test_a_server_ends_with_tests_that_are_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "alive")  # has an end when who writes to it has
     command = [sys.executable, "-c", TESTS_THAT_HANG, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as tests, (tmp_path / "alive").open("rb") as alive:
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as tests,
+        (tmp_path / "alive").open("rb") as alive,
+    ):
         assert not select.select([alive], [], [], 0)[0]
-        tests.kill()
+        os.killpg(tests.pid, signal.SIGKILL)
         assert select.select([alive], [], [], 10)[0], "it lives on"
         assert alive.read() == b""
 
