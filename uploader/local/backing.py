@@ -70,7 +70,7 @@ def check_s3(
 
 
 def _drop_pending(depot: Depot, store: Store) -> None:
-    for upload in depot.uploads():
+    for upload in (*depot.uploads(), *depot.withdrawn()):
         if upload.status == "pending":
             with suppress(StoreDownError):
                 store.discard(upload)

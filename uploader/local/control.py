@@ -138,18 +138,21 @@ class ControlApi:
         stored = await self._stored(upload)
         upload = self._found(request)  # again: another call can have come in between
         _check_pending(upload)
+        if stored is None:
+            await drop(self.depot, self.store, upload)
+            raise _not_found(upload.id)
         _check_parts(upload, stored)
         upload = upload.moved("validating", self.clock())
         self.depot.save(upload)
         self.lifecycle.start(upload.id)
         return JSONResponse({"upload": upload.wire()})
 
-    async def _stored(self, upload: Upload) -> Mapping[int, StoredPart]:
+    async def _stored(self, upload: Upload) -> Mapping[int, StoredPart] | None:
+        """Its parts, or None if the store does not know the upload any more."""
         try:
             return await self.store.run(partial(self.store.parts, upload))
         except GoneError:
-            await drop(self.depot, self.store, upload)
-            raise _not_found(upload.id) from None
+            return None
 
     def _found(self, request: Request) -> Upload:
         project, upload_id = _project(request), request.path_params["upload_id"]

@@ -9,32 +9,26 @@ refused, so the service looks at the sizes itself before it asks for the object.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from uploader.local.depot import folder
 from uploader.local.records import Upload
 from uploader.local.s3client import check_bucket, code_of, make_client, told
 from uploader.local.s3links import S3Links
-from uploader.local.s3object import ObjectReader
+from uploader.local.s3object import Objects
 from uploader.local.store import (
     AssemblyError,
     GoneError,
     Link,
-    StoppedError,
-    StoreDownError,
     StoredPart,
 )
 
@@ -42,9 +36,6 @@ T = TypeVar("T")
 
 _LONGEST_NAME = 255  # bytes: what a file system takes; some stores are made of files
 _AT_ONCE = 8  # calls of the API that wait for the store
-_HEAD = 256 * 1024  # bytes: what a look into an object asks for at once
-_RANGE = 16 * 1024 * 1024  # bytes: what reading all of it does
-_TRIES = 3  # of a range whose bytes did not all come
 
 # Said of parts that will never become an object. Anything else may pass.
 _UNFIT = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "EntityTooLarge", "MalformedXML")
@@ -79,7 +70,7 @@ class S3Store:
         self, quick: Any, patient: Any, pool: ThreadPoolExecutor, bucket: str, links: S3Links
     ) -> None:
         self._quick, self._patient, self._pool = quick, patient, pool
-        self._bucket, self._links = bucket, links
+        self._bucket, self._links, self._objects = bucket, links, Objects(patient)
 
     async def run(self, call: Callable[[], T]) -> T:
         """In a thread of its own pool, so that no call of the API waits for an object to be read."""
@@ -112,20 +103,20 @@ class S3Store:
 
     def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str:
         """See `Store`."""
+        names = self._names(upload)
         with suppress(GoneError):  # joined before, but nobody was left to hear so: the object tells
             self._join(upload)
         try:
-            size = self._size(upload)
+            size = self._objects.size(names)
         except FileNotFoundError:
             raise AssemblyError("the object store has dropped the parts") from None
         if size != upload.file_size:
             raise AssemblyError(f"the object has {size} bytes, fileSize is {upload.file_size}")
-        return self._sha256(upload, size, stopped)
+        return self._objects.sha256(names, size, stopped)
 
     def open(self, upload: Upload) -> BinaryIO:
         """See `Store`."""
-        reader = ObjectReader(partial(self._fetch, upload), self._size(upload))
-        return io.BufferedReader(reader, _HEAD)
+        return self._objects.open(self._names(upload))
 
     def drop_parts(self, upload: Upload) -> None:
         """See `Store`. Looks for uploads of this object nobody was told of, too: an answer can be lost.
@@ -141,8 +132,7 @@ class S3Store:
         """See `Store`."""
         self.drop_parts(upload)
         if upload.status != "pending":  # or there is no object
-            with told("remove the object"):
-                self._quick.delete_object(**self._names(upload))
+            self._objects.remove(self._names(upload))
 
     def _names(self, upload: Upload) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{upload.id}/{_end(upload.file_name)}"}
@@ -174,42 +164,6 @@ class S3Store:
             self._patient.complete_multipart_upload(
                 **self._multipart(upload), MultipartUpload={"Parts": parts}
             )
-
-    def _size(self, upload: Upload) -> int:
-        """Bytes of the object. Raises FileNotFoundError if there is none."""
-        with told("look at the object"):
-            try:
-                return int(self._patient.head_object(**self._names(upload))["ContentLength"])
-            except ClientError as error:
-                if code_of(error) in ("404", "NoSuchKey"):
-                    raise FileNotFoundError(f"{upload.id} has no object") from None
-                raise
-
-    def _sha256(self, upload: Upload, size: int, stopped: Callable[[], bool]) -> str:
-        digest = hashlib.sha256()
-        for start in range(0, size, _RANGE):
-            if stopped():
-                raise StoppedError
-            digest.update(self._fetch(upload, start, min(_RANGE, size - start)))
-        return digest.hexdigest()
-
-    def _fetch(self, upload: Upload, start: int, count: int) -> bytes:
-        """So many bytes of the object, from `start`."""
-        with told("read the object"):
-            data = self._read(upload, f"bytes={start}-{start + count - 1}", _TRIES)
-        if len(data) != count:
-            raise StoreDownError(f"the object store answered {len(data)} bytes, asked for {count}")
-        return data
-
-    def _read(self, upload: Upload, wanted: str, tries: int) -> bytes:
-        answer = self._patient.get_object(**self._names(upload), Range=wanted)
-        try:
-            with closing(answer["Body"]) as body:
-                return cast(bytes, body.read())
-        except (BotoCoreError, HTTPError):  # boto3 repeats only what fails before the first byte
-            if tries == 1:
-                raise
-        return self._read(upload, wanted, tries - 1)
 
     def _begun(self, upload: Upload) -> list[str]:
         """The ids of all multipart uploads for the object."""
