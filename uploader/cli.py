@@ -172,8 +172,24 @@ def wait(**given: Any) -> int:
 )
 @click.option("--no-resign", is_flag=True, help="Do not hand out fresh URLs for a pending upload.")
 @click.option("--rate", type=size, metavar="SIZE", help="Take in at most so many bytes per second.")
+@click.option(
+    "--abandon-after",
+    type=age,
+    metavar="AGE",
+    default="7d",
+    show_default=True,
+    help="Drop a pending upload that nobody asked for for so long.",
+)
+@click.option("--s3-endpoint", metavar="URL", help="Keep parts and objects in the S3 store there.")
+@click.option("--s3-bucket", metavar="NAME", help="The bucket there.")
 def serve(**given: Any) -> int:
-    """Run the embedded Scenario-compatible service until Ctrl-C."""
+    """Run the embedded Scenario-compatible service until Ctrl-C.
+
+    Parts and objects are kept in --dir, or with --s3-endpoint and --s3-bucket in a bucket of an S3-compatible
+    store, with the credentials that boto3 finds: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile.
+    """
+    if (given["s3_endpoint"] is None) != (given["s3_bucket"] is None):
+        raise click.UsageError("--s3-endpoint and --s3-bucket go together")
     from uploader import commands
 
     return commands.serve(**given)

@@ -266,25 +266,38 @@ def serve(
     faults: Sequence[str],
     no_resign: bool,
     rate: int | None,
+    abandon_after: timedelta,
+    s3_endpoint: str | None,
+    s3_bucket: str | None,
 ) -> int:
     """Run the embedded service until Ctrl-C."""
     local = _local()
+    where = f", parts go to bucket {s3_bucket} at {s3_endpoint}" if s3_bucket else ""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
         serving = local.serve(
-            directory, host=host, port=port, ttl=ttl, resign=not no_resign, faults=faults, rate=rate
+            directory,
+            host=host,
+            port=port,
+            ttl=ttl,
+            resign=not no_resign,
+            faults=faults,
+            rate=rate,
+            abandon_after=abandon_after.total_seconds(),
+            s3_endpoint=s3_endpoint,
+            s3_bucket=s3_bucket,
         )
         with serving as service:
             for line in (
-                f"# serving {service.base_url}; use it with",
+                f"# serving {service.base_url}{where}; use it with",
                 *_environment_lines(service.environment),
             ):
                 tell(line)
             while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
                 pass
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         say(error.strerror or str(error) if isinstance(error, OSError) else str(error))
         return USAGE
     return DONE

@@ -146,7 +146,7 @@ def watched(
     for line in lines:
         if "sha256" in line:
             assert service.sha256(line["upload_id"]) == line["sha256"]
-            service.object_path(line["upload_id"]).unlink()
+            (directory / "objects" / line["upload_id"]).unlink()
         elif "memory" in line:
             samples.append(line)
             say(row(line))

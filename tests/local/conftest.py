@@ -16,6 +16,8 @@ import httpx
 import pytest
 import trustme
 
+from tests.stores.plugin import asked_for
+from tests.stores.store import Store
 from uploader.local import Service, serve
 
 MIB = 1024 * 1024
@@ -84,28 +86,66 @@ class Api:
         return self.settle(upload, "imported", "failed")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `any_store` runs with the service's own store too, one marked `real_store` does not."""
+    marks = [name for name in ("any_store", "real_store") if metafunc.definition.get_closest_marker(name)]
+    if marks and "real_store" in metafunc.fixturenames and "own_store" not in metafunc.fixturenames:
+        names = [*([None] if "any_store" in marks else []), *asked_for()]
+        ids = [name or "own" for name in names]
+        metafunc.parametrize("real_store", names, ids=ids, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def real_store(request: pytest.FixtureRequest, shared_store: Callable[[str], Store]) -> Store | None:
+    """The store behind the services of this test, or None for their own."""
+    name = getattr(request, "param", None)
+    return shared_store(name) if name else None
+
+
 @pytest.fixture
-def start() -> Iterator[Callable[..., Api]]:
+def behind(real_store: Store | None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The options of `serve` that put the store of this test behind a service."""
+    if real_store is None:
+        return {}
+    for name, value in real_store.environment.items():
+        monkeypatch.setenv(name, value)
+    return {"s3_endpoint": real_store.endpoint, "s3_bucket": real_store.bucket}
+
+
+@pytest.fixture
+def start(behind: dict[str, Any]) -> Iterator[Callable[..., Api]]:
     """Starts a service and returns its `Api`; both are closed after the test."""
     with contextlib.ExitStack() as stack:
 
         def starter(*args: Any, verify: ssl.SSLContext = TRUST, **options: Any) -> Api:
-            service = stack.enter_context(serve(*args, **options))
+            service = stack.enter_context(serve(*args, **(behind | options)))
             return stack.enter_context(contextlib.closing(Api(service, verify)))
 
         yield starter
 
 
 @pytest.fixture
-def session() -> Callable[..., contextlib.AbstractContextManager[Api]]:
+def session(behind: dict[str, Any]) -> Callable[..., contextlib.AbstractContextManager[Api]]:
     """Like `start`, as a block, for tests that stop a service and start another."""
 
     @contextlib.contextmanager
     def block(*args: Any, **options: Any) -> Iterator[Api]:
-        with serve(*args, **options) as service, contextlib.closing(Api(service)) as api:
+        with serve(*args, **(behind | options)) as service, contextlib.closing(Api(service)) as api:
             yield api
 
     return block
+
+
+@pytest.fixture
+def later(real_store: Store | None) -> Callable[[], None]:
+    """Returns when what is sent is newer than what was: SeaweedFS tells versions of a part by the second."""
+
+    def wait() -> None:
+        if real_store:
+            second = int(time.time())
+            wait_until(lambda: int(time.time()) > second)
+
+    return wait
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def create(client: Scenario, **fields: Any) -> Any:
     return client.uploads.create(**{**wanted, "file_size": 3, "parts": 1, **fields}).upload
 
 
+@pytest.mark.any_store
 def test_an_upload_from_create_to_imported(connect: Connect, eventually: Any) -> None:
     api, client = connect()
     content = bytes(range(256)) * (PART // 256) + b"end"
@@ -80,6 +81,7 @@ def test_an_upload_from_create_to_imported(connect: Connect, eventually: Any) ->
     assert api.service.sha256(upload.id) == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.any_store
 def test_a_failed_validation_is_read(connect: Connect, eventually: Any) -> None:
     api, client = connect()
     upload = create(client, file_name="a.safetensors", kind="model")
@@ -123,6 +125,7 @@ def test_what_is_wrong_in_a_request_is_a_bad_request(connect: Connect) -> None:
         client.uploads.trigger_action(create(client).id, action="complete")
 
 
+@pytest.mark.any_store
 def test_a_second_complete_is_a_conflict(connect: Connect) -> None:
     api, client = connect()
     upload = create(client)

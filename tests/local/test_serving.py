@@ -131,12 +131,13 @@ def test_it_speaks_https_with_a_certificate(start: Any, certificate: Any) -> Non
 
 def test_a_temporary_directory_is_removed_and_a_given_one_stays(session: Any, tmp_path: Path) -> None:
     with session(stage_delay=0) as api:
-        path = api.service.object_path(api.send(b"abc")["id"])
+        with api.service.open(api.send(b"abc")["id"]) as file:
+            path = Path(file.name)
         assert path.is_file()
     assert not path.parent.exists()
     with session(tmp_path / "kept", stage_delay=0) as api:
-        path = api.service.object_path(api.send(b"abc")["id"])
-    assert path.read_bytes() == b"abc"
+        stored = tmp_path / "kept" / "objects" / api.send(b"abc")["id"]
+    assert stored.read_bytes() == b"abc"
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="file modes are POSIX")
@@ -145,6 +146,7 @@ def test_the_signing_key_is_its_owners_only(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / "signing.key").stat().st_mode) == 0o600
 
 
+@pytest.mark.any_store
 def test_an_upload_goes_on_after_a_restart_with_new_links(
     session: Any, tmp_path: Path, eventually: Any
 ) -> None:
@@ -161,6 +163,7 @@ def test_an_upload_goes_on_after_a_restart_with_new_links(
         assert api.service.sha256(upload["id"]) == digest
 
 
+@pytest.mark.any_store
 def test_the_links_stay_good_when_the_same_address_is_served_again(session: Any, tmp_path: Path) -> None:
     with session(tmp_path, resign=False) as api:
         upload, port = api.create(), port_of(api.service)
@@ -169,6 +172,7 @@ def test_the_links_stay_good_when_the_same_address_is_served_again(session: Any,
         assert api.put(upload, 1, b"abc").status_code == 200
 
 
+@pytest.mark.any_store
 def test_a_validation_that_was_interrupted_is_taken_up_again(session: Any, tmp_path: Path) -> None:
     with session(tmp_path, stage_delay=3600.0) as api:
         upload = api.create()
@@ -177,9 +181,11 @@ def test_a_validation_that_was_interrupted_is_taken_up_again(session: Any, tmp_p
         assert api.show(upload)["status"] == "validating"
     with session(tmp_path, stage_delay=0) as api:
         api.settle(upload, "imported")
-        assert api.service.object_path(upload["id"]).read_bytes() == b"abc"
+        with api.service.open(upload["id"]) as file:
+            assert file.read() == b"abc"
 
 
+@pytest.mark.any_store
 def test_an_import_that_was_interrupted_is_taken_up_again(session: Any, tmp_path: Path) -> None:
     with session(tmp_path, stage_delay=3600.0) as api:
         upload = api.create()
@@ -192,6 +198,7 @@ def test_an_import_that_was_interrupted_is_taken_up_again(session: Any, tmp_path
         assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.any_store
 def test_an_assembly_that_was_interrupted_is_taken_up_again(session: Any, tmp_path: Path) -> None:
     content = bytes(64 * MIB)
     with session(tmp_path, stage_delay=0) as api:
@@ -310,9 +317,10 @@ def test_every_request_is_recorded_before_its_answer(start: Any) -> None:
     assert (other.target, other.part, other.status) == ("other", None, 404)
 
 
+@pytest.mark.any_store
 def test_nothing_is_known_of_an_upload_that_does_not_exist(start: Any) -> None:
     service = start().service
-    for ask in (service.upload, service.object_path, service.sha256, service.stored_parts):
+    for ask in (service.upload, service.open, service.sha256, service.stored_parts):
         with pytest.raises(KeyError):
             ask("upload_unknown")
 

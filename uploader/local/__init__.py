@@ -1,4 +1,4 @@
-"""An embedded Scenario-compatible upload service with its own S3-like object store.
+"""An embedded Scenario-compatible upload service with its own object store, or any S3 store, behind it.
 
     from uploader.local import serve
 
@@ -11,8 +11,8 @@ Nothing here is shared with the client, so that a misunderstanding of the wire i
 """
 
 from uploader.local.recording import Recorded
-from uploader.local.records import StoredPart
 from uploader.local.server import serve
 from uploader.local.service import Service
+from uploader.local.store import StoredPart
 
 __all__ = ["Recorded", "Service", "StoredPart", "serve"]

@@ -16,6 +16,7 @@ from uploader.local.answers import ApiError, RefusalError, StoreError
 from uploader.local.connections import Connections
 from uploader.local.pacing import Pacer
 from uploader.local.recording import Log, Recorder
+from uploader.local.store import StoreDownError
 
 
 def application(
@@ -30,6 +31,7 @@ def application(
         RefusalError: _refused,
         HTTPException: _not_routed,
         ClientDisconnect: _gone,
+        StoreDownError: _down,
         Exception: _broken,
     }
     app = Starlette(routes=list(routes), exception_handlers=handlers)
@@ -56,6 +58,10 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 
 async def _gone(_: Request, __: Exception) -> Response:
     return Response()  # nobody gets it: the client has left
+
+
+async def _down(_: Request, error: Exception) -> Response:
+    return ApiError(503, "ServiceUnavailable", str(error)).response()
 
 
 async def _broken(_: Request, error: Exception) -> Response:

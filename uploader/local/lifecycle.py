@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 
-from uploader.local.depot import Depot, StoppedError
-from uploader.local.records import Status
+from uploader.local.depot import Depot
+from uploader.local.records import Status, Upload
+from uploader.local.store import AssemblyError, StoppedError, Store, StoreDownError
+from uploader.local.sweeping import Sweeper
 from uploader.local.validation import UnsoundError, check_object
+
+_LOGGER = logging.getLogger("uploader.local")
+
+_AGAIN = 1.0  # seconds until a store that was down is asked again
 
 
 class Lifecycle:
-    """Walks uploads on, in background tasks of one event loop, `stage_delay` seconds before each step."""
+    """Walks uploads on, in background tasks of one event loop, `stage_delay` seconds before each step.
 
-    def __init__(self, depot: Depot, clock: Callable[[], float], stage_delay: float) -> None:
-        self._depot, self._clock, self._delay = depot, clock, stage_delay
+    `sweeper` works beside it.
+    """
+
+    def __init__(
+        self, depot: Depot, store: Store, sweeper: Sweeper, clock: Callable[[], float], stage_delay: float
+    ) -> None:
+        self._depot, self._store, self._sweeper = depot, store, sweeper
+        self._clock, self._delay = clock, stage_delay
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = threading.Event()
 
     def resume(self) -> None:
-        """Go on with the uploads an earlier service left under way."""
+        """Go on with the uploads an earlier service left under way, and drop those nobody goes on with."""
+        self._spawn(self._sweeper.run())
         for upload in self._depot.uploads():
-            if upload.status != "pending":
+            if upload.status not in ("pending", "imported"):
                 self.start(upload.id)
 
     def start(self, upload_id: str) -> None:
         """Walk an upload on from the status it has."""
-        task = asyncio.get_running_loop().create_task(self._walk(upload_id))
+        self._spawn(self._walk(upload_id))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -42,8 +60,8 @@ class Lifecycle:
     async def _walk(self, upload_id: str) -> None:
         if self._status(upload_id) == "validating":
             await asyncio.sleep(self._delay)
-            await self._examine(upload_id)
-        self._depot.drop_parts(upload_id)
+            await self._outlast(partial(self._examine, upload_id))
+        await self._outlast(partial(self._drop_parts, upload_id))
         if self._status(upload_id) == "validated":
             await asyncio.sleep(self._delay)
             self._import(upload_id)
@@ -53,19 +71,37 @@ class Lifecycle:
         return upload.status if upload else None
 
     async def _examine(self, upload_id: str) -> None:
-        changes = await asyncio.to_thread(self._verdict, upload_id)
-        self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
+        if upload := self._depot.find(upload_id):  # it can vanish at any time
+            changes = await asyncio.to_thread(self._verdict, upload)
+            self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
 
-    def _verdict(self, upload_id: str) -> dict[str, str]:
+    async def _drop_parts(self, upload_id: str) -> None:
+        if upload := self._depot.find(upload_id):
+            await self._store.run(partial(self._store.drop_parts, upload))
+
+    async def _outlast(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step again until the store is there for it."""
+        while True:
+            try:
+                return await step()
+            except StoreDownError as error:
+                _LOGGER.warning("%s; asked again in %g s", error, _AGAIN)
+                await asyncio.sleep(_AGAIN)
+
+    def _verdict(self, upload: Upload) -> dict[str, str]:
         """Assemble and read the object, in a worker thread; returns what is to change in the record."""
-        upload = self._depot.find(upload_id)
         try:
-            digest = self._depot.assemble(upload_id, self._stopped.is_set)
-            check_object(self._depot.object_path(upload_id), upload.file_name if upload else "")
+            digest = self._store.assemble(upload, self._stopped.is_set)
+            with self._store.open(upload) as file:
+                check_object(file, upload.file_name)
         except UnsoundError as error:
             return {"sha256": digest, "error_message": f"validation failed: {error}"}
+        except AssemblyError as error:
+            return {"error_message": str(error)}
         except StoppedError:
             return {}  # the task that asked has been cancelled
+        except StoreDownError:
+            raise
         except OSError as error:
             return {"error_message": f"the object could not be stored: {error.strerror}"}
         return {"sha256": digest}

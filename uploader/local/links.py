@@ -1,43 +1,34 @@
-"""The part links of an upload, as the API shows them."""
+"""The links to the service's own store."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from uploader.local.records import Upload, iso
+from uploader.local.records import Upload
 from uploader.local.signing import Signer
+from uploader.local.store import Link
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes the `parts` of API answers: links that live `ttl` seconds, new ones on each GET if `resign`."""
+    """Signs the links of an upload's parts, which live `ttl` seconds."""
 
     signer: Signer
     clock: Callable[[], float]
     ttl: float
-    resign: bool
 
-    def issued(self, upload: Upload) -> list[dict[str, Any]]:
-        """The links of the create answer, the same whenever they are asked for."""
-        return self._parts(upload, upload.session, upload.issued_at)
-
-    def current(self, upload: Upload) -> list[dict[str, Any]] | None:
-        """What a GET shows: none once the upload is no longer pending."""
-        if upload.status != "pending":
-            return None
-        return self._parts(upload, new_session(), self.clock()) if self.resign else self.issued(upload)
-
-    def _parts(self, upload: Upload, session: str, issued_at: float) -> list[dict[str, Any]]:
+    def sign(self, upload: Upload, *, fresh: bool) -> list[Link]:
+        """The links of all parts: new ones, or else the same whenever they are asked for."""
+        session, issued_at = (new_session(), self.clock()) if fresh else (upload.session, upload.issued_at)
         path = f"/storage/{upload.id}/{upload.file_name}"
-        parts = []
+        links = []
         for number in range(1, upload.parts_count + 1):
             fields = [("uploadId", upload.id), ("partNumber", str(number))]
             link = self.signer.presign(path, fields, session=session, issued_at=issued_at, ttl=self.ttl)
-            parts.append({"number": number, "url": link.url, "expires": iso(link.expires)})
-        return parts
+            links.append(link)
+        return links
 
 
 def new_session() -> str:

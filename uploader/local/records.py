@@ -15,20 +15,12 @@ DEFAULT_OWNER = "proj_local"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPart:
-    """One part in the store: its file's name, its size in bytes, the hex MD5 of its content."""
-
-    file: str
-    size: int
-    md5: str
-
-
-@dataclass(frozen=True, slots=True)
 class Upload:
     """One upload. Times are epoch seconds of the service's clock, sizes bytes; `sha256` is the object's.
 
-    `session` and `issued_at` are what the links of the create answer were signed with, so that the very same
-    links can be shown again.
+    `session` and `issued_at` are what links of the disk store that must not change are signed with, so that
+    the very same can be shown again. `multipart_id` is what an S3 store calls the upload, `asked_at` when
+    its links were last asked for.
     """
 
     id: str
@@ -48,6 +40,8 @@ class Upload:
     entity_id: str | None = None
     error_message: str | None = None
     sha256: str | None = None
+    multipart_id: str | None = None
+    asked_at: float = 0.0
 
     def moved(self, status: Status, now: float, **changes: str) -> Upload:
         """The record in its next status, with `changes` to other fields."""

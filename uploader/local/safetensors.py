@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 LONGEST_HEADER = 100_000_000
 """Bytes: the limit of the safetensors library itself."""
@@ -25,19 +24,17 @@ class UnsoundError(ValueError):
     """The object is not what its name says; the message tells why, for a person."""
 
 
-def check_safetensors(path: Path) -> None:
-    """Raise UnsoundError unless the file at `path` has a header that describes its data exactly."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        if len(prefix) < 8:
-            raise UnsoundError("safetensors: shorter than its 8-byte header length")
-        (length,) = struct.unpack("<Q", prefix)
-        if length > LONGEST_HEADER:
-            raise UnsoundError(f"safetensors: header of {length} bytes, at most {LONGEST_HEADER} are allowed")
-        if length > size - 8:
-            raise UnsoundError(f"safetensors: header of {length} bytes in a file of {size}")
-        header = read_json_object(file.read(length), "safetensors: header")
+def check_safetensors(file: BinaryIO, size: int) -> None:
+    """Raise UnsoundError unless the file, of `size` bytes, has a header that describes its data exactly."""
+    prefix = file.read(8)
+    if len(prefix) < 8:
+        raise UnsoundError("safetensors: shorter than its 8-byte header length")
+    (length,) = struct.unpack("<Q", prefix)
+    if length > LONGEST_HEADER:
+        raise UnsoundError(f"safetensors: header of {length} bytes, at most {LONGEST_HEADER} are allowed")
+    if length > size - 8:
+        raise UnsoundError(f"safetensors: header of {length} bytes in a file of {size}")
+    header = read_json_object(file.read(length), "safetensors: header")
     _check_layout(header, size - 8 - length)
 
 

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from starlette.routing import Route
+
 from uploader.local.app import application
+from uploader.local.backing import bucket_store, check_s3, disk_store
 from uploader.local.connections import Connections
 from uploader.local.control import ControlApi
 from uploader.local.credentials import Credentials
@@ -17,14 +20,13 @@ from uploader.local.depot import Depot
 from uploader.local.faults import FaultPlan
 from uploader.local.faultspec import parse
 from uploader.local.lifecycle import Lifecycle
-from uploader.local.links import Links
 from uploader.local.listening import check_loopback, listen, netloc
 from uploader.local.pacing import Pacer
 from uploader.local.recording import Log
 from uploader.local.running import Certificate, Server, configuration, running
 from uploader.local.service import Service
-from uploader.local.signing import LONGEST, Signer
-from uploader.local.storage import Storage
+from uploader.local.signing import LONGEST
+from uploader.local.sweeping import Sweeper
 
 
 @contextmanager
@@ -43,8 +45,11 @@ def serve(
     stage_delay: float = 0.1,
     clock_offset: float = 0.0,
     rate: float | None = None,
+    abandon_after: float = LONGEST,
+    s3_endpoint: str | None = None,
+    s3_bucket: str | None = None,
 ) -> Iterator[Service]:
-    """Run a Scenario-compatible upload service with its own object store, for as long as the block lasts.
+    """Run a Scenario-compatible upload service, for as long as the block lasts.
 
     Inside the block it is bound and answering; afterwards its thread and its connections are gone.
 
@@ -54,7 +59,7 @@ def serve(
         host: a loopback address or "localhost"; the service is for development and its secret is known.
         port: the TCP port; 0 takes a free one.
         ttl: seconds a part URL lives, more than 0, up to seven days. Dates in URLs have whole seconds, so it
-            lives up to two seconds longer.
+            lives up to two seconds longer; with an S3 store, up to one.
         resign: whether a GET of a pending upload carries newly signed part URLs; if not, those of the create.
         faults: what shall go wrong, in the language of `uploader.local.faults`.
         api_key: the key of HTTP Basic.
@@ -64,19 +69,30 @@ def serve(
         stage_delay: seconds before each step of the status from validating on.
         clock_offset: seconds the service's clock is ahead of this machine's.
         rate: bytes per second it takes in of all parts together, more than 0; None as many as come.
+        abandon_after: seconds after which a pending upload is dropped whose links nobody asked for, at least
+            `ttl`.
+        s3_endpoint: the URL of an S3-compatible store that gets the parts instead of `directory`, which then
+            has the records only. Credentials are found where boto3 finds them. Such a store has no faults
+            and no rate, and a clock of its own.
+        s3_bucket: the bucket there, which must exist.
 
     Raises:
-        ValueError: a fault does not parse, the host is not a loopback address, `ttl`, `stage_delay` or `rate`
-            is out of range.
-        OSError: the port is taken, or the directory or certificate cannot be used.
+        ValueError: a fault does not parse, the host is not a loopback address, a number is out of range, or
+            something is asked for that an S3 store cannot do.
+        OSError: the port is taken, or the directory, the certificate or the S3 store cannot be used.
+        ModuleNotFoundError: an S3 store needs boto3.
     """
-    plan = FaultPlan([parse(spec) for spec in faults])
+    parsed = [parse(spec) for spec in faults]
     check_loopback(host)
-    _check_numbers(ttl, stage_delay, rate)
+    _check_numbers(ttl, stage_delay, rate, abandon_after)
+    if s3_endpoint is not None or s3_bucket is not None:
+        check_s3(s3_endpoint, s3_bucket, parsed, rate, clock_offset)
     with ExitStack() as stack:
+        lasting = directory is not None
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uploader-local-"))
-        depot = Depot(Path(directory))
+        root = Path(directory)
+        depot, plan = Depot(root), FaultPlan(parsed)
         listener = stack.enter_context(listen(host, port))
         address = netloc(host, listener.getsockname()[1], secure=certificate is not None)
         origin = f"{'https' if certificate else 'http'}://{address}"
@@ -84,21 +100,30 @@ def serve(
         def clock() -> float:
             return time.time() + clock_offset
 
+        routes: list[Route] = []
+        if s3_endpoint and s3_bucket:
+            store = stack.enter_context(
+                bucket_store(s3_endpoint, s3_bucket, root, depot, ttl, lasting=lasting)
+            )
+        else:
+            store, routes = disk_store(root, depot, plan, clock, ttl, origin)
         connections, log, credentials = Connections(), Log(), Credentials(api_key, api_secret, jwt)
-        lifecycle, signer = Lifecycle(depot, clock, stage_delay), Signer(depot.signing_key, origin, address)
-        control = ControlApi(depot, Links(signer, clock, ttl, resign), lifecycle, plan, credentials, clock)
-        storage = Storage(depot, signer, plan, clock)
+        sweeper = Sweeper(depot, store, clock, abandon_after)
+        lifecycle = Lifecycle(depot, store, sweeper, clock, stage_delay)
+        control = ControlApi(depot, store, lifecycle, plan, credentials, clock, resign)
         pacer = None if rate is None else Pacer(rate)
-        app = application([*control.routes(), *storage.routes()], log, connections, clock, pacer)
+        app = application([*control.routes(), *routes], log, connections, clock, pacer)
         server = Server(configuration(app, connections, certificate), lifecycle, connections)
         stack.enter_context(running(server, listener))
-        yield Service(f"{origin}/v1", credentials, depot, log)
+        yield Service(f"{origin}/v1", credentials, depot, store, log)
 
 
-def _check_numbers(ttl: float, stage_delay: float, rate: float | None) -> None:
+def _check_numbers(ttl: float, stage_delay: float, rate: float | None, abandon_after: float) -> None:
     if not 0 < ttl <= LONGEST:
         raise ValueError(f"ttl must be more than 0 and at most {LONGEST} seconds, not {ttl}")
     if not 0 <= stage_delay < float("inf"):
         raise ValueError(f"stage_delay must be 0 seconds or more, not {stage_delay}")
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"rate must be more than 0 bytes per second, not {rate}")
+    if not ttl <= abandon_after < float("inf"):
+        raise ValueError(f"abandon_after must be {ttl} seconds (ttl) or more, not {abandon_after}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from uploader.local.credentials import Credentials
 from uploader.local.depot import Depot
 from uploader.local.recording import Log, Recorded
-from uploader.local.records import StoredPart, Upload
+from uploader.local.records import Upload
+from uploader.local.store import Store, StoredPart
 
 
 class Service:
@@ -17,10 +17,10 @@ class Service:
     `base_url` ends in `/v1`; `api_key` and `api_secret` are what it admits.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, log: Log) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, depot: Depot, store: Store, log: Log) -> None:
         self.base_url = base_url
         self.api_key, self.api_secret = credentials.key, credentials.secret
-        self._depot, self._log = depot, log
+        self._depot, self._store, self._log = depot, store, log
 
     def __str__(self) -> str:
         return self.base_url
@@ -53,11 +53,11 @@ class Service:
 
     def stored_parts(self, upload_id: str) -> dict[int, StoredPart]:
         """Size and MD5 of the parts the store holds, by number. Raises KeyError if there is no upload."""
-        return dict(self._depot.parts(self._found(upload_id).id))
+        return dict(self._store.parts(self._found(upload_id)))
 
-    def object_path(self, upload_id: str) -> Path:
-        """Where the object is once the upload is validated. Raises KeyError if there is no upload."""
-        return self._depot.object_path(self._found(upload_id).id)
+    def open(self, upload_id: str) -> BinaryIO:
+        """The assembled object. Raises KeyError if there is no upload, OSError if there is no object yet."""
+        return self._store.open(self._found(upload_id))
 
     def sha256(self, upload_id: str) -> str:
         """The hex SHA-256 of the assembled object. Raises KeyError if there is no upload or no object yet."""

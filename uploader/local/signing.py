@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+from uploader.local.store import Link
+
 ALGORITHM = "AWS4-HMAC-SHA256"
 LONGEST = 7 * 24 * 3600
 """Seconds the longest-lived link may be valid: S3's limit."""
@@ -35,14 +37,6 @@ class SignedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Presigned:
-    """A signed link; `expires` is when it dies, in epoch seconds of the service's clock."""
-
-    url: str
-    expires: float
-
-
-@dataclass(frozen=True, slots=True)
 class Signer:
     """Signs the part links of one service.
 
@@ -53,7 +47,7 @@ class Signer:
     origin: str
     host: str
 
-    def presign(self, path: str, fields: Pairs, *, session: str, issued_at: float, ttl: float) -> Presigned:
+    def presign(self, path: str, fields: Pairs, *, session: str, issued_at: float, ttl: float) -> Link:
         """A link to PUT on `path` (decoded) with `fields` in its query.
 
         It lives from `issued_at` (epoch seconds) for `ttl` seconds, and up to two seconds longer as dates on
@@ -64,9 +58,8 @@ class Signer:
         query = [*fields, *_parameters(date, lifetime, session)]
         request = SignedRequest("PUT", path, query, {"host": self.host})
         query.append(("X-Amz-Signature", signature(self.key, request, stamp(date), "host")))
-        return Presigned(
-            f"{self.origin}{quote(path)}?{urlencode(query, quote_via=quote)}", float(date + lifetime)
-        )
+        url = f"{self.origin}{quote(path)}?{urlencode(query, quote_via=quote)}"
+        return Link(url, float(date + lifetime))
 
 
 def stamp(epoch: float) -> str:

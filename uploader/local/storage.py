@@ -1,4 +1,4 @@
-"""The object store: takes the PUT of a part, and refuses what S3 refuses, when S3 refuses it."""
+"""The face of the disk store: takes the PUT of a part, and refuses what S3 refuses, when S3 refuses it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from starlette.routing import Route
 
 from uploader.local.answers import StoreError, storage_headers
 from uploader.local.creation import LARGEST_PART, MOST_PARTS
-from uploader.local.depot import BLOCK, Depot
+from uploader.local.depot import Depot
+from uploader.local.disk import DiskStore
 from uploader.local.faults import FaultPlan
 from uploader.local.misbehave import Action, Serving, serve_with
 from uploader.local.recording import Exchange
 from uploader.local.records import Upload
-from uploader.local.signing import SignedRequest, Signer
+from uploader.local.signing import SignedRequest
+from uploader.local.store import BLOCK
+from uploader.local.sweeping import drop
 from uploader.local.verifying import expired, verify
 
 _WRONG_ETAG = f'"{"bad" * 10}00"'
@@ -35,7 +38,8 @@ class Storage:
     """The routes under /storage."""
 
     depot: Depot
-    signer: Signer
+    store: DiskStore
+    key: bytes
     plan: FaultPlan
     clock: Callable[[], float]
 
@@ -45,7 +49,7 @@ class Storage:
 
     async def put(self, request: Request) -> Response:
         """PUT of one part. Everything that can be refused on the headers is, before the body is read."""
-        verify(self.signer.key, signed_request(request), self.clock())
+        verify(self.key, signed_request(request), self.clock())
         size, checksum = _length(request), _checksum(request)
         number = self._part_number(request, self._pending(request))
         store = partial(self._store, request, number, checksum)
@@ -77,14 +81,14 @@ class Storage:
         return number
 
     async def _store(self, request: Request, number: int, checksum: bytes | None) -> Response:
-        arriving = self.depot.temporary(request.path_params["upload_id"])
+        arriving = self.store.temporary(request.path_params["upload_id"])
         try:
             size, md5 = await spool(request.stream(), arriving)
             if checksum not in (None, bytes.fromhex(md5)):
                 message = "The Content-MD5 you specified did not match what we received."
                 raise StoreError(400, "BadDigest", message)
             upload = self._pending(request)  # again: it can be over by the time the body is here
-            self.depot.keep_part(upload.id, number, arriving, size, md5)
+            self.store.keep_part(upload.id, number, arriving, size, md5)
         finally:
             arriving.unlink(missing_ok=True)
         return Response(headers={"etag": f'"{md5}"', **storage_headers()})
@@ -100,7 +104,8 @@ class Storage:
         raise expired(now, at=now, lifetime=lifetime)
 
     async def _vanish(self, request: Request) -> Response:
-        self.depot.delete(request.path_params["upload_id"])
+        upload = self._pending(request)
+        await drop(self.depot, self.store, upload)
         raise _gone()
 
 

@@ -1,0 +1,76 @@
+"""Which store is behind the service: its own, or an S3 store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.routing import Route
+
+from uploader.local.depot import Depot
+from uploader.local.disk import DiskStore, load_key
+from uploader.local.faults import Fault, FaultPlan
+from uploader.local.links import Links
+from uploader.local.signing import Signer
+from uploader.local.storage import Storage
+from uploader.local.store import Store, StoreDownError
+
+
+def disk_store(
+    root: Path, depot: Depot, plan: FaultPlan, clock: Callable[[], float], ttl: float, origin: str
+) -> tuple[Store, list[Route]]:
+    """The service's own store, and the routes by which parts get there; `origin` is the service's."""
+    key = load_key(root)
+    signer = Signer(key, origin, urlsplit(origin).netloc)
+    store = DiskStore(root, Links(signer, clock, ttl))
+    return store, Storage(depot, store, key, plan, clock).routes()
+
+
+@contextmanager
+def bucket_store(
+    endpoint: str, bucket: str, root: Path, depot: Depot, ttl: float, *, lasting: bool
+) -> Iterator[Store]:
+    """A bucket of an S3 store, as long as the block lasts.
+
+    With records that are not `lasting`, pending uploads are dropped at the end: nobody would know of them.
+
+    Raises:
+        ModuleNotFoundError: boto3 is not installed.
+        ValueError: `endpoint` is no URL, or `bucket` no name.
+        StoreDownError: the bucket cannot be used.
+    """
+    try:
+        from uploader.local.s3 import s3_store
+    except ModuleNotFoundError as error:
+        what = f"an S3 store needs {error.name}: pip install 'scenario-uploader[s3]'"
+        raise ModuleNotFoundError(what, name=error.name) from None
+    with s3_store(endpoint, bucket, root, ttl) as store:
+        try:
+            yield store
+        finally:
+            if not lasting:
+                _drop_pending(depot, store)
+
+
+def check_s3(
+    endpoint: str | None, bucket: str | None, faults: Iterable[Fault], rate: float | None, offset: float
+) -> None:
+    """Raise ValueError for what an S3 store cannot do; `offset` is that of the service's clock."""
+    if not endpoint or not bucket:
+        raise ValueError("an S3 store needs both an endpoint and a bucket")
+    for fault in faults:
+        if fault.target == "part":
+            raise ValueError(f"fault {fault.spec!r}: parts go to the S3 store, which makes no faults")
+    if rate is not None:
+        raise ValueError("rate: parts go to the S3 store, which takes in as much as it can")
+    if offset:
+        raise ValueError("clock_offset: the S3 store has a clock of its own")
+
+
+def _drop_pending(depot: Depot, store: Store) -> None:
+    for upload in (*depot.uploads(), *depot.withdrawn()):
+        if upload.status == "pending":
+            with suppress(StoreDownError):
+                store.discard(upload)
