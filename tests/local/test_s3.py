@@ -390,6 +390,12 @@ def test_without_boto3_the_command_says_what_to_install() -> None:
     assert done.stderr == "uploader: an S3 store needs boto3: pip install 'scenario-uploader[s3]'\n"
 
 
+def test_boto3_is_imported_only_for_an_s3_store() -> None:
+    script = "import sys; from uploader.local import serve\nwith serve(): assert 'boto3' not in sys.modules"
+    done = run("-c", script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -180,6 +180,7 @@ def serving(store: Store, directory: Path) -> Iterator[tuple[str, Callable[[], N
     def start() -> None:
         server.start()
         wait_until(lambda: answers(port), 20, "the service answers")
+        assert f"/v1, parts go to bucket {store.bucket} at {store.endpoint}; use it with" in server.log
 
     def restart() -> None:
         server.kill()
