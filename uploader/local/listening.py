@@ -7,13 +7,17 @@ import os
 import socket
 
 
+def is_loopback(host: str) -> bool:
+    """Whether `host` is "localhost" or a loopback address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def check_loopback(host: str) -> None:
     """Raise ValueError unless `host` is "localhost" or a loopback address."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise ValueError(f"host {host!r} is not a loopback address: this service is for development only")
 
 

@@ -22,6 +22,7 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from uploader.local.listening import is_loopback
 from uploader.local.store import StoreDownError
 
 _REGION = "us-east-1"  # what stores other than Amazon's take for their own
@@ -55,6 +56,8 @@ def make_client(endpoint: str, *, patience: float, attempts: int, connections: i
         read_timeout=patience,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=connections,
+        # A proxy on the way to this machine itself is never meant; elsewhere it is found as boto3 does.
+        proxies={} if is_loopback(urlsplit(endpoint).hostname or "") else None,
     )
     authorities = None if "AWS_CA_BUNDLE" in os.environ else os.environ.get("SSL_CERT_FILE")
     try:
