@@ -23,18 +23,21 @@ def send(path: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def main(folder: Path, scheduler: str | None = None) -> None:
-    """Upload the checkpoints in `folder`; one that fails does not stop the others."""
+def main(folder: Path, scheduler: str | None = None) -> bool:
+    """Upload the checkpoints in `folder`, and say whether all went well. One that fails stops no other."""
+    done = 0
     with Client(scheduler) as client:
-        tasks = {
-            client.submit(send, str(path), pure=False): path
-            for path in folder.resolve().glob("*.safetensors")
-        }
+        paths = sorted(folder.resolve().glob("*.safetensors"))
+        tasks = {client.submit(send, str(path), pure=False): path for path in paths}
         for task in as_completed(tasks):
-            print(f"{tasks[task].name}: {task.result()}")
+            # Where workers were lost with a file, Dask has tried others before it gave up.
+            said = task.result() if task.status == "finished" else f"not done: {task.exception()}"
+            print(f"{tasks[task].name}: {said}")
+            done += said in ("validated", "imported", "complete")
+    return done == len(tasks)
 
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    sys.exit(0 if main(Path(sys.argv[1]), *sys.argv[2:]) else 1)

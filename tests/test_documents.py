@@ -57,7 +57,8 @@ def run(arguments: list[str], folder: Path, service: Service) -> str:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_python_in_the_readme_runs(block: str, folder: Path, service: Service) -> None:
-    assert run(["-c", block], folder, service)
+    (folder / "script.py").write_text(block, encoding="utf-8")
+    assert run(["script.py"], folder, service)
 
 
 def test_the_commands_in_the_readme_exist_with_their_options() -> None:

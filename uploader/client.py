@@ -326,7 +326,9 @@ class Uploader:
         cancelled: threading.Event,
     ) -> UploadResult:
         executor, connections = self._executor, self._storage_connections
-        workers = OnExecutor(executor, self._reach) if executor else Threads(connections, concurrency)
+        workers = (
+            OnExecutor(executor, self._reach) if executor is not None else Threads(connections, concurrency)
+        )
         return Run(session, self._api, workers, cargo, listener, cancelled, self._timeouts).result()
 
     def _note_api(self, _host: str, addresses: list[str]) -> list[str]:

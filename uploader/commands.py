@@ -8,8 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -50,12 +49,14 @@ def upload(
     options["resume"] = not options.pop("no_resume")
     report = Report(as_json=as_json, quiet=quiet, several=len(files) > 1)
     with report.attempt(), STOPS.armed(), ExitStack() as stack:
-        executor = stack.enter_context(_executor(dask))
-        uploader = stack.enter_context(Uploader(project_id=project_id, executor=executor))
-        looks = [partial(uploader.prepare, file, **cast(UploadOptions, _plain(options))) for file in files]
+        here = stack.enter_context(Uploader(project_id=project_id))
+        looks = [partial(here.prepare, file, **cast(UploadOptions, _plain(options))) for file in files]
         with STOPS.deferred():  # until one of them is tried: what came of another is told whole
             items = _look_at(report, files, looks)
-            _upload_all(report, uploader, items)
+            attempts = [item.attempt for item in items]
+            uploader = _on_cluster(report, attempts, stack, project_id, dask) if items and dask else here
+            if uploader:
+                _upload_all(report, uploader, items)
     return report.close()
 
 
@@ -70,6 +71,17 @@ def _look_at(report: Report, files: Sequence[str], looks: Sequence[Callable[[], 
         report.not_begun([other for other in attempts if other is not attempt])
         return []
     return items
+
+
+def _on_cluster(
+    report: Report, attempts: Sequence[Attempt], stack: ExitStack, project_id: str | None, dask: str
+) -> Uploader | None:
+    """Sends parts from the workers of a Dask scheduler; None if that does not answer."""
+    with report.attempt(attempts[0]), STOPS.armed():
+        executor = stack.enter_context(dask_executor(dask))
+        return stack.enter_context(Uploader(project_id=project_id, executor=executor))
+    report.not_begun(attempts[1:])
+    return None
 
 
 def _upload_all(report: Report, uploader: Uploader, items: Sequence[Item]) -> None:
@@ -92,15 +104,14 @@ def resume(
     """Go on with interrupted uploads: those named, or all."""
     report = Report(as_json=as_json, quiet=quiet, several=len(which) != 1)
     with report.attempt(), STOPS.armed(), ExitStack() as stack:
-        executor = stack.enter_context(_executor(dask))
-        uploader = stack.enter_context(Uploader(project_id=project_id, executor=executor))
+        uploader = stack.enter_context(Uploader(project_id=project_id))
         chosen = _choose(which, base_url=uploader.base_url, project_id=project_id)
         report.several = len(which) != 1 or len(chosen) != 1
-        uploaders = {project_id: uploader}
-        for pending in chosen:
-            if pending.project_id not in uploaders:
-                other = Uploader(project_id=pending.project_id, executor=executor)
-                uploaders[pending.project_id] = stack.enter_context(other)
+        executor = stack.enter_context(dask_executor(dask)) if dask and chosen else None
+        uploaders = {
+            owner: stack.enter_context(Uploader(project_id=owner, executor=executor))
+            for owner in {pending.project_id for pending in chosen}
+        }
         with STOPS.deferred():
             _resume_all(report, uploaders, chosen, cast(ResumeOptions, _plain(options)))
         if not chosen:
@@ -142,11 +153,6 @@ def _run(report: Report, attempt: Attempt, uploader: Uploader, job: Job) -> None
     with report.listening(attempt, job.file_name, job.plan.file_size) as listener:
         result = uploader.run(job, progress=listener)
     report.done(attempt, result)
-
-
-def _executor(dask: str | None) -> AbstractContextManager[Executor | None]:
-    """What runs the parts: a Dask cluster's, by its scheduler's address, or None for threads."""
-    return nullcontext() if dask is None else dask_executor(dask)
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

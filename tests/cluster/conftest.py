@@ -41,14 +41,15 @@ class Cluster:
     logs: Path
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def add_worker(self, threads: int = 1) -> subprocess.Popen[bytes]:
+    def add_worker(self, threads: int = 1, **environment: str) -> subprocess.Popen[bytes]:
         """Starts one, and waits until the scheduler knows it."""
         name = f"w{len(self.workers)}"
         arguments = (self.address, "--no-nanny", "--nthreads", str(threads), "--name", name)
         flags = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
         spot = ("--local-directory", str(self.logs / name))
-        self.workers.append(_start("worker", self.logs / f"{name}.log", *arguments, *flags, *spot))
-        said(self.logs / f"{name}.log", r"Registered to:", self.workers[-1])
+        log = self.logs / f"{name}.log"
+        self.workers.append(_start("worker", log, *arguments, *flags, *spot, **environment))
+        said(log, r"Registered to:", self.workers[-1])
         return self.workers[-1]
 
     def kill(self) -> None:
@@ -58,11 +59,11 @@ class Cluster:
             process.wait()
 
 
-def _start(what: str, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"DASK_LOGGING__DISTRIBUTED": "debug", "PYTHONUNBUFFERED": "1"}
+def _start(what: str, log: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"DASK_LOGGING__DISTRIBUTED": "debug", "PYTHONUNBUFFERED": "1"} | environment
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments],
+            [sys.executable, "-P", "-m", f"distributed.cli.dask_{what}", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -81,11 +82,11 @@ def said(log: Path, pattern: str, process: subprocess.Popen[bytes]) -> str:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
+def running(folder: Path, **environment: str) -> Iterator[Cluster]:
     """A cluster without workers, for a block."""
     log = folder / "scheduler.log"
     flags = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
-    scheduler = _start("scheduler", log, *flags)
+    scheduler = _start("scheduler", log, *flags, **environment)
     try:
         address = said(log, r"Scheduler at: +(tcp://\S+)", scheduler)
         pages = said(log, r"dashboard at: +(http://\S+?)/status", scheduler)

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urljoin
 
 import httpx
+import pytest
 from distributed import Client
 
-from tests.cluster.conftest import Cluster, Connect, send, sum_of, until, uploading
+from tests.cluster.conftest import Cluster, Connect, running, send, sum_of, until, uploading
 from tests.secrets import SHORTEST, leaks
+from uploader import PartError
 from uploader.local import Service, serve
 
 
@@ -44,10 +46,43 @@ def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
         "logs": repr(client.get_scheduler_logs()).encode(),
     }
     shown |= {path.name: path.read_bytes() for path in own_cluster.logs.glob("*.log")}
-    assert b"carry_out" in shown["tasks"], "a task under way was seen"
-    assert any("/info/task/carry_out" in where for where in shown), "and its page"
-    assert b"carry_out" in shown["scheduler.log"], "the scheduler logs at DEBUG"
+    assert b"part-3-" in shown["tasks"], "a task under way was seen"
+    assert any("/info/task/part-3-" in where for where in shown), "and its page"
+    assert b"part-3-" in shown["scheduler.log"], "the scheduler logs at DEBUG"
     assert leaks(shown, secrets) == []
+
+
+@pytest.fixture
+def without(tmp_path: Path) -> dict[str, str]:
+    """An environment of a Python that lacks this library."""
+    (tmp_path / "lacking" / "uploader").mkdir(parents=True)
+    missing = "raise ModuleNotFoundError(\"No module named 'uploader'\")"
+    (tmp_path / "lacking" / "uploader" / "__init__.py").write_text(missing)
+    return {"PYTHONPATH": str(tmp_path / "lacking")}
+
+
+def test_a_worker_without_the_library_outlives_it_and_tells_no_more(
+    without: dict[str, str], connect: Connect, file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with running(tmp_path_factory.mktemp("cluster"), **without) as lacking, serve() as service:
+        worker = lacking.add_worker(**without)
+        with uploading(service, connect(lacking)) as uploader, pytest.raises(PartError) as raised:
+            send(uploader, file)
+        assert "ModuleNotFoundError: No module named 'uploader'" in str(raised.value)
+        assert "the same version of this library" in str(raised.value)
+        assert worker.poll() is None, "who else uses it has it still"
+        shown = {path.name: path.read_bytes() for path in lacking.logs.glob("*.log")}
+    assert b"No module named" in shown["w0.log"]
+    assert not [name for name, log in shown.items() if b"X-Amz" in log]
+
+
+def test_a_scheduler_needs_no_library(
+    without: dict[str, str], connect: Connect, file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with running(tmp_path_factory.mktemp("cluster"), **without) as bare, serve() as service:
+        bare.add_worker()
+        with uploading(service, connect(bare)) as uploader:
+            assert service.sha256(send(uploader, file).upload_id) == sum_of(file)
 
 
 def queries_of(service: Service) -> set[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
+import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,11 +38,12 @@ from uploader.core.outcomes import Break, Broken, Response
 from uploader.core.plan import Part
 from uploader.core.policy import StoragePolicy
 from uploader.io.connections import TRUST_VARIABLES
-from uploader.io.executor import Errand, _connections, carry_out
+from uploader.io.errand import Errand, _connections, carry_out
 from uploader.io.source import Source
-from uploader.io.storage import PartTask
+from uploader.io.storage import PartResult, PartTask
 from uploader.local import Service, serve
 from uploader.models import PresignedUrl
+from uploader.version import __version__
 
 # Workers that inherit nothing: what they know is what the errand tells them.
 SPAWN = multiprocessing.get_context("spawn")
@@ -194,11 +199,68 @@ def test_workers_that_cannot_run_it_are_told_at_once(glb: Path, error: Exception
     assert type(error).__name__ in str(raised.value)
 
 
-def test_what_a_worker_raises_as_ours_is_raised(glb: Path) -> None:
-    losing = Losing(InputError("its proxy cannot be used"))
-    expected = pytest.raises(InputError, match="its proxy")
-    with serve() as service, uploading(service, losing) as uploader, expected:
+class Otherwise(ThreadPoolExecutor):
+    """An executor whose workers answer otherwise than they were asked."""
+
+    def __init__(self, answer: Callable[[Any], Any]) -> None:
+        super().__init__(1)
+        self._answer = answer
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(lambda: self._answer(fn(*args, **kwargs)))
+
+
+def test_an_answer_that_is_none_is_told(glb: Path) -> None:
+    expected = pytest.raises(PartError, match="the executor could not take it: it answered str")
+    with Otherwise(str) as odd, serve() as service, uploading(service, odd) as uploader, expected:
         send(uploader, glb)
+
+
+def test_a_file_that_is_another_for_a_worker_did_not_change(glb: Path) -> None:
+    def differ(done: PartResult) -> PartResult:
+        return replace(done, answer=Broken(Break.CHANGED, "scene.glb was written to (on w1)"))
+
+    expected = pytest.raises(
+        SourceError, match=r"\(on w1\), but not here: is it on storage that every worker"
+    )
+    with Otherwise(differ) as odd, serve() as service, uploading(service, odd) as uploader:
+        with expected as raised:
+            send(uploader, glb)
+        assert raised.value.resumable
+        with ThreadPoolExecutor(1) as sound, uploading(service, sound) as other:
+            assert service.sha256(send(other, glb).upload_id) == sum_of(glb)
+
+
+def test_an_executor_that_seems_empty_is_one(glb: Path) -> None:
+    class Sized(Counting):
+        def __len__(self) -> int:
+            return 0
+
+    with ThreadPoolExecutor(1) as pool, serve() as service:
+        sized = Sized(pool)
+        with uploading(service, sized) as uploader:
+            send(uploader, glb)
+    assert sized.most
+
+
+def test_what_was_sent_does_not_stay_in_memory(glb: Path) -> None:
+    futures: list[weakref.ref[Future[Any]]] = []
+
+    class Remembering(ThreadPoolExecutor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            futures.append(weakref.ref(future))
+            return future
+
+    gc.collect()
+    gc.disable()
+    try:
+        with Remembering(1) as pool, serve() as service, uploading(service, pool) as uploader:
+            send(uploader, glb)
+        assert len(futures) == 4
+        assert [future for future in futures if future() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_upload_does_not_wait_for_what_is_under_way(glb: Path) -> None:
@@ -252,7 +314,7 @@ def test_of_shared_storage_each_machine_has_numbers_of_its_own(
 ) -> None:
     source = Source.find(glb)
     mounted = replace(source.identity, device=source.identity.device + 1, inode=source.identity.inode + 1)
-    done = carry_out(errand(created[0], Source(glb, mounted), created[1]))
+    done = carry_out(__version__, errand(created[0], Source(glb, mounted), created[1]))
     assert isinstance(done.answer, Response)
     assert (done.answer.status, done.md5) == (200, hashlib.md5(glb.read_bytes()).hexdigest())
 
@@ -263,7 +325,7 @@ def test_but_a_file_that_differs_is_another(
 ) -> None:
     source = Source.find(glb)
     other = replace(source.identity, device=0, **{field: getattr(source.identity, field) + 1})
-    done = carry_out(errand(created[0], Source(glb, other), created[1]))
+    done = carry_out(__version__, errand(created[0], Source(glb, other), created[1]))
     assert isinstance(done.answer, Broken)
     assert done.answer.kind is Break.CHANGED
     assert done.sent == 0
@@ -274,7 +336,7 @@ def test_without_change_times_another_inode_is_another_file(
 ) -> None:
     source = Source.find(glb)
     other = replace(source.identity, ctime_ns=0, inode=1)
-    done = carry_out(errand(created[0], Source(glb, other), created[1]))
+    done = carry_out(__version__, errand(created[0], Source(glb, other), created[1]))
     assert isinstance(done.answer, Broken)
     assert done.answer.kind is Break.CHANGED
 
@@ -283,11 +345,11 @@ def test_a_file_that_is_not_there_is_told_with_the_machine(
     created: tuple[Service, dict[str, Any]], glb: Path
 ) -> None:
     source = Source(glb.with_name("elsewhere.glb"), Source.find(glb).identity)
-    done = carry_out(errand(created[0], source, created[1]))
+    done = carry_out(__version__, errand(created[0], source, created[1]))
     assert isinstance(done.answer, Broken)
     assert done.answer.kind is Break.UNREADABLE
-    assert "No such file or directory on " in done.answer.detail
-    assert "is it on storage that every worker sees?" in done.answer.detail
+    said = f"No such file or directory: is it on storage that every worker sees? (on {socket.gethostname()})"
+    assert done.answer.detail == said
 
 
 def test_a_file_that_goes_away_ends_the_upload(glb: Path, tmp_path: Path, processes: Executor) -> None:
@@ -306,7 +368,7 @@ def test_a_file_that_goes_away_ends_the_upload(glb: Path, tmp_path: Path, proces
 
 def test_a_worker_connects_only_where_it_may(created: tuple[Service, dict[str, Any]], glb: Path) -> None:
     public = replace(errand(created[0], Source.find(glb), created[1]), storage=StoragePolicy())
-    done = carry_out(public)
+    done = carry_out(__version__, public)
     assert isinstance(done.answer, Broken)
     assert done.answer.kind is Break.REFUSED
     assert not [record for record in created[0].requests if record.target == "part"]
@@ -318,17 +380,47 @@ def test_a_worker_keeps_its_connection(created: tuple[Service, dict[str, Any]], 
     trust = map(os.environ.get, TRUST_VARIABLES)
     connections = _connections(own.storage, *trust)
     for _ in range(3):
-        carry_out(own)
+        carry_out(__version__, own)
         assert len(connections._idle) == 1
+
+
+def test_a_worker_of_another_version_says_so(created: tuple[Service, dict[str, Any]], glb: Path) -> None:
+    with pytest.raises(ImportError, match=f"is version 0.0 here and {re.escape(__version__)} there"):
+        carry_out("0.0", errand(created[0], Source.find(glb), created[1]))
+
+
+def test_a_worker_that_cannot_send_tells_what_is_wrong_with_it(
+    created: tuple[Service, dict[str, Any]], glb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent.pem")
+    done = carry_out(__version__, errand(created[0], Source.find(glb), created[1]))
+    assert isinstance(done.answer, Broken)
+    assert done.answer.kind is Break.UNFIT
+    assert "SSL_CERT_FILE or SSL_CERT_DIR cannot be used" in done.answer.detail
+    assert f"(on {socket.gethostname()})" in done.answer.detail
 
 
 def test_an_errand_shows_no_signature(
     created: tuple[Service, dict[str, Any]], glb: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     it = errand(created[0], Source.find(glb), created[1])
+    box = it.pack()
     with caplog.at_level(logging.DEBUG):
-        done = carry_out(it)
-    told = f"{it!r} {it} {done!r} {caplog.text}"
+        done = pickle.load(box)
+    told = f"{it!r} {it} {box!r} {done!r} {caplog.text}"
+    assert isinstance(done.answer, Response)
     assert "X-Amz" not in told
     assert it.task.url.reveal().partition("X-Amz-Signature=")[2] not in told
     assert pickle.loads(pickle.dumps(it)) == it
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_travels_is_pythons_own_until_a_worker_opens_it(
+    created: tuple[Service, dict[str, Any]], glb: Path, count: int
+) -> None:
+    box = errand(created[0], Source.find(glb), created[1]).pack()
+    for _ in range(count):  # as often as it is passed on
+        sent = pickle.dumps((pickle.load, (box,)))
+        assert b"uploader" not in sent.replace(box.getvalue(), b"")
+        _, (box,) = pickle.loads(sent)
+    assert isinstance(pickle.load(box).answer, Response)

@@ -278,6 +278,7 @@ def test_a_broken_connection_is_tried_again(kind: Break, detail: str) -> None:
         (Break.REFUSED, "UPLOADER_STORAGE_HOSTS", False),
         (Break.UNUSABLE, "no request can be made", True),
         (Break.EXECUTOR, "the same version of this library", False),
+        (Break.UNFIT, "the worker is not fit to send it", False),
     ],
 )
 def test_breaks_that_are_final_say_what_to_do(kind: Break, said: str, final: bool) -> None:

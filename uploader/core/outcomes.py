@@ -51,6 +51,7 @@ class Break(StrEnum):
     UNUSABLE = "no request can be made of the URL"
     LOST = "the worker that sent it was lost"
     EXECUTOR = "the executor could not take it"
+    UNFIT = "the worker is not fit to send it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,20 +206,24 @@ def judge_part(answer: Answer, md5: str | None = None) -> PartVerdict:
     return _judge_status(error, answer)
 
 
+# What another attempt cannot mend: what to do, and whether nothing can.
+_FINAL_BREAKS: Mapping[Break, tuple[str, bool]] = {
+    Break.TLS: (SET_CA, False),
+    Break.PROXY: ("check HTTPS_PROXY and NO_PROXY", False),
+    Break.REFUSED: (ALLOW_HOST, False),
+    Break.EXECUTOR: (NEW_EXECUTOR, False),
+    Break.UNFIT: ("", False),
+    Break.UNUSABLE: ("", True),
+}
+
+
 def _judge_break(broken: Broken) -> PartVerdict:
     said = f"{broken.kind}: {broken.detail}" if broken.detail else str(broken.kind)
     if broken.kind in (Break.CHANGED, Break.UNREADABLE):
         return SourceBad(broken.kind, broken.detail)
-    if broken.kind is Break.TLS:
-        return Fail(f"{said}; {SET_CA}", final=False)
-    if broken.kind is Break.PROXY:
-        return Fail(f"{said}; check HTTPS_PROXY and NO_PROXY", final=False)
-    if broken.kind is Break.REFUSED:
-        return Fail(f"{said}; {ALLOW_HOST}", final=False)
-    if broken.kind is Break.UNUSABLE:
-        return Fail(said)
-    if broken.kind is Break.EXECUTOR:
-        return Fail(f"{said}; {NEW_EXECUTOR}", final=False)
+    if broken.kind in _FINAL_BREAKS:
+        advice, final = _FINAL_BREAKS[broken.kind]
+        return Fail(f"{said}; {advice}" if advice else said, final=final)
     if broken.kind is Break.LOST:
         return Retry(Cause.WORKER, said, limit=LOSSES, advice=CHECK_WORKERS)
     return Retry(Cause.NETWORK, said)

@@ -329,7 +329,7 @@ class UploadSession(Session):
             case Retry():
                 self._retry(flight, ended, verdict)
             case NewUrl():
-                self._renew_url(flight, verdict)
+                self._renew_url(flight, ended, verdict)
             case Gone():
                 self._gone = verdict.detail
                 self._parts.block(flight.number, required=True)
@@ -398,9 +398,11 @@ class UploadSession(Session):
         self._parts.rest(flight.number, self._now + delay)
         self._tell_retry(flight.number, retry.cause, retry.detail, delay)
 
-    def _renew_url(self, flight: Flight, refusal: NewUrl) -> None:
+    def _renew_url(self, flight: Flight, ended: PartEnded, refusal: NewUrl) -> None:
         if flight.held.generation == self._parts.held(flight.number).generation:
-            ran_out = refusal.cause is Cause.EXPIRED and flight.started - flight.held.granted > FRESH
+            # When it began: a part may have waited long for a worker.
+            began = self._now - ended.seconds
+            ran_out = refusal.cause is Cause.EXPIRED and began - flight.held.granted > FRESH
             if not ran_out:
                 self._strike(flight.number, refusal)
             self._parts.block(flight.number, required=True)

@@ -181,10 +181,11 @@ class Run:
     def _landed(self, attempt: int, future: Future[PartResult]) -> None:
         try:
             done = future.result()
+            item = PartEnded(attempt, done.answer, done.sent, done.md5, done.seconds)
         except BaseException as error:  # noqa: BLE001 - raised again where it is seen
             self._queue.put(_Crash(error))
         else:
-            self._queue.put(PartEnded(attempt, done.answer, done.sent, done.md5, done.seconds))
+            self._queue.put(item)
 
     def _deliver(self, future: Future[Happening]) -> None:
         error = None if future.cancelled() else future.exception()

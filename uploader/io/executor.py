@@ -1,7 +1,7 @@
 """Attempts on an executor that somebody else set up: a pool of processes, a cluster of machines.
 
 What goes to a worker is an `Errand`, and what comes back a `PartResult`: no credential of the API, no
-journal, no decision. The presigned URL does go with it, as it must, and shows in the pickle alone.
+journal, no decision.
 
 An executor can neither say how far an attempt is nor end one that runs. So progress moves part by part, no
 straggler is sought, and when an upload is stopped the parts under way go on to their end, which does no harm:
@@ -10,70 +10,46 @@ they are of the very file that the upload is of.
 
 from __future__ import annotations
 
-import os
 import pickle
-import secrets
-import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from uploader.core.outcomes import Break, Broken
 from uploader.core.policy import StoragePolicy
 from uploader.core.scrub import scrub
-from uploader.errors import UploaderError
-from uploader.io.connections import TRUST_VARIABLES, Connections, Scope, make_tls_context
-from uploader.io.storage import Meter, PartResult, PartTask, put
+from uploader.errors import SourceChangedError
+from uploader.io.errand import Errand, unsent
+from uploader.io.source import Source
+from uploader.io.storage import PartResult, PartTask
 
-# What an executor raises when it cannot run our function at all, here or there.
+# What an executor raises when it cannot run an errand at all, here or there.
 _CANNOT_RUN = (ImportError, AttributeError, TypeError, pickle.PickleError)
 
+# Seconds that a result which Dask says is there may take to come.
+_PATIENCE = 10.0
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What a worker is to do, picklable.
+
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt under way.
 
     Attributes:
-        storage: where it may connect to.
-        token: tells it from every other, another attempt at the same part with the same URL included: Dask
-            takes tasks that are alike for one, and would hand out the first one's result.
+        name: its task's.
+        running: the executor's future.
+        result: ours, which raises none of the executor's own troubles: they are not the part's fault.
+        over_since: when it was first seen that it ended without a result.
     """
 
-    task: PartTask
-    storage: StoragePolicy
-    token: str
-
-
-def carry_out(errand: Errand) -> PartResult:
-    """In a worker: make one attempt."""
-    try:
-        source = errand.task.source.seen_here()
-    except OSError as error:
-        said = f"{error.strerror or error} {_here()}: is it on storage that every worker sees?"
-        return _unsent(Break.UNREADABLE, said)
-    connections = _connections(errand.storage, *map(os.environ.get, TRUST_VARIABLES))
-    done = put(replace(errand.task, source=source), connections, Scope(), Meter())
-    if isinstance(done.answer, Broken):
-        answer = replace(done.answer, detail=f"{done.answer.detail} {_here()}".lstrip())
-        done = replace(done, answer=answer)
-    return done
-
-
-@lru_cache(maxsize=8)
-def _connections(storage: StoragePolicy, *_trust: str | None) -> Connections:
-    """This process' connections to where a policy lets it, by certificates that are trusted so.
-
-    They are kept from one part to the next.
-    """
-    return Connections(lru_cache(make_tls_context), storage.permitted)
-
-
-def _here() -> str:
-    return f"on {socket.gethostname()}"
+    name: str
+    running: Future[Any]
+    result: Future[PartResult] = field(default_factory=Future)
+    over_since: float | None = None
 
 
 class OnExecutor:
@@ -87,19 +63,23 @@ class OnExecutor:
     def __init__(self, executor: Executor, storage: Callable[[], StoragePolicy]) -> None:
         self._executor = executor
         self._storage = storage
+        self._dask = _dask_client(executor)
         self._attempts: dict[int, _Attempt] = {}
 
     def start(self, attempt: int, task: PartTask) -> Future[PartResult]:
         """See `Workers`."""
-        errand = Errand(task, self._storage(), secrets.token_hex(8))
+        errand = Errand.of(task, self._storage())
+        name = f"part-{task.part.number}-{errand.token}"
+        named: dict[str, Any] = {"key": name} if self._dask else {}  # on its dashboard it goes by that
         try:
-            it = _Attempt(self._executor.submit(carry_out, errand))
+            running = self._executor.submit(pickle.load, errand.pack(), **named)
         except Exception as error:  # noqa: BLE001 - shut down, broken, its connection lost: all are one to us
             refused: Future[PartResult] = Future()
-            refused.set_result(_unsent(Break.EXECUTOR, _said(error)))
+            refused.set_result(unsent(Break.EXECUTOR, _said(error)))
             return refused
-        self._attempts[attempt] = it
-        it.running.add_done_callback(it.settle)
+        it = self._attempts[attempt] = _Attempt(name, running)
+        # Without a way back from the one future to the other, or what was sent would stay in memory.
+        running.add_done_callback(partial(_settle, it.result, task.source))
         return it.result
 
     def land(self, attempt: int) -> None:
@@ -107,10 +87,34 @@ class OnExecutor:
         self._attempts.pop(attempt, None)
 
     def sample(self) -> None:
-        """See `Workers`: how far they are cannot be seen, but that none of them will ever end."""
-        if self._attempts and _is_closed(self._executor):
-            for it in self._attempts.values():
-                it.give_up("its scheduler is gone")
+        """See `Workers`: how far they are cannot be seen; that the end of one will never be told, can."""
+        if self._dask is None:
+            return
+        for it in self._attempts.values():
+            if self._is_closed:
+                _give_up(it.result, Break.EXECUTOR, "its scheduler is gone")
+            elif self._is_over(it) and time.monotonic() - (it.over_since or 0.0) > _PATIENCE:
+                _give_up(it.result, Break.LOST, "its result never came")
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether Dask's client is, as it is some seconds after its scheduler is lost.
+
+        What was submitted just then may never end, and nothing can be cancelled any more.
+        """
+        return self._dask is not None and self._dask.status == "closed"
+
+    def _is_over(self, it: _Attempt) -> bool:
+        """Whether Dask knows that a task has ended, or does not know it any more.
+
+        While its scheduler restarts, what it was fetching is not told of again.
+        """
+        state = self._dask.futures.get(it.name) if self._dask else None
+        if state is not None and state.status == "pending":
+            it.over_since = None
+        elif it.over_since is None:
+            it.over_since = time.monotonic()
+        return it.over_since is not None
 
     def abort(self, attempt: int) -> None:
         """See `Workers`: it ends if it was not begun."""
@@ -118,7 +122,7 @@ class OnExecutor:
 
     def abort_all(self) -> None:
         """See `Workers`: those end that were not begun."""
-        if not _is_closed(self._executor):
+        if not self._is_closed:
             for it in list(self._attempts.values()):
                 it.running.cancel()
 
@@ -131,52 +135,47 @@ class OnExecutor:
         self.abort_all()
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """An attempt under way.
-
-    Attributes:
-        running: the executor's future.
-        result: ours, which raises none of the executor's own troubles: they are not the part's fault.
-    """
-
-    running: Future[PartResult]
-    result: Future[PartResult] = field(default_factory=Future)
-
-    def settle(self, _: Future[PartResult]) -> None:
-        """It ended."""
-        with suppress(InvalidStateError):  # it was given up
-            try:
-                self.result.set_result(self.running.result())
-            except UploaderError as error:
-                self.result.set_exception(error)
-            except CancelledError:
-                self._end(Break.LOST, "it was cancelled")
-            except _CANNOT_RUN as error:
-                self._end(Break.EXECUTOR, _said(error))
-            except BaseException as error:  # noqa: BLE001 - of any kind
-                self._end(Break.LOST, _said(error))
-
-    def give_up(self, why: str) -> None:
-        """It will never end."""
-        with suppress(InvalidStateError):  # it did
-            self._end(Break.EXECUTOR, why)
-
-    def _end(self, how: Break, said: str) -> None:
-        self.result.set_result(_unsent(how, said))
+def _dask_client(executor: Executor) -> Any:
+    """The client behind `Client.get_executor()`, None for any other executor. It has no public way to it."""
+    from_dask = type(executor).__module__.startswith("distributed.")
+    return getattr(executor, "_client", None) if from_dask else None
 
 
-def _unsent(how: Break, said: str) -> PartResult:
-    return PartResult(Broken(how, said), 0, None, 0.0)
+def _settle(result: Future[PartResult], source: Source, running: Future[Any]) -> None:
+    """Pass on how an attempt ended."""
+    with suppress(InvalidStateError):  # it was given up
+        result.set_result(_outcome(source, running))
 
 
-def _is_closed(executor: Executor) -> bool:
-    """Whether it is one of Dask's whose client is closed, as it is some seconds after its scheduler is lost.
+def _give_up(result: Future[PartResult], how: Break, said: str) -> None:
+    with suppress(InvalidStateError):  # its end was told after all
+        result.set_result(unsent(how, said))
 
-    What was submitted just then may never end, and nothing can be cancelled any more.
-    """
-    client = getattr(executor, "_client", None)
-    return getattr(client, "status", None) == "closed"
+
+def _outcome(source: Source, running: Future[Any]) -> PartResult:
+    try:
+        done = running.result()
+    except CancelledError:
+        return unsent(Break.LOST, "it was cancelled")
+    except _CANNOT_RUN as error:
+        return unsent(Break.EXECUTOR, _said(error))
+    except BaseException as error:  # noqa: BLE001 - of any kind
+        return unsent(Break.LOST, _said(error))
+    if not isinstance(done, PartResult):
+        return unsent(Break.EXECUTOR, f"it answered {type(done).__name__}")
+    return _told_apart(source, done)
+
+
+def _told_apart(source: Source, done: PartResult) -> PartResult:
+    """A file that changed for a worker and not here is another one, or another's view of it."""
+    if not (isinstance(done.answer, Broken) and done.answer.kind is Break.CHANGED):
+        return done
+    try:
+        source.check()
+    except SourceChangedError:
+        return done
+    said = f"{done.answer.detail}, but not here: is it on storage that every worker sees?"
+    return replace(done, answer=Broken(Break.UNREADABLE, said))
 
 
 def _said(error: BaseException) -> str:

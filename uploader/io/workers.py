@@ -20,7 +20,7 @@ class Workers(Protocol):
     """
 
     def start(self, attempt: int, task: PartTask) -> Future[PartResult]:
-        """Begin an attempt. What the future raises is a defect, or an UploaderError to be raised."""
+        """Begin an attempt. What the future raises is a defect, or an UploaderError."""
         ...
 
     def land(self, attempt: int) -> None:
