@@ -26,6 +26,9 @@ from uploader import Uploader, events
 # Seconds until all workers are there.
 PATIENCE = 60
 
+# Seconds for which nothing is sent, to see what all take meanwhile.
+REST = 1.0
+
 
 @contextmanager
 def executor(cluster: Cluster) -> Iterator[Executor | None]:
@@ -68,14 +71,23 @@ def cpu(cluster: Cluster) -> dict[str, float]:
     }
 
 
+def idle(cluster: Cluster) -> float:
+    """CPU seconds that all take in a second in which nothing is sent."""
+    before, started = sum(cpu(cluster).values()), time.perf_counter()
+    time.sleep(REST)
+    return (sum(cpu(cluster).values()) - before) / (time.perf_counter() - started)
+
+
 def measure(job: Job, cluster: Cluster, client: Uploader, how: dict[str, Any]) -> dict[str, float]:
     """Send the file and say what it cost; seconds and bytes."""
+    resting = idle(cluster)
     phases, before, started = Phases(), cpu(cluster), time.perf_counter()
     client.upload(job.path, part_size=job.part_size, progress=phases, **how)
     wall, after = time.perf_counter() - started, cpu(cluster)
     return {
         "wall": wall,
         "sending": phases.sending,
+        "idle": resting,
         **{who: after[who] - before[who] for who in after},
         "coordinator_peak": peak_of(os.getpid()) or 0,
         "worker_peak": max((peak_of(pid) or 0 for pid in cluster.workers), default=0),
