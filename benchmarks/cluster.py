@@ -137,43 +137,71 @@ def ground(link: Link | None, sites: int) -> Iterator[tuple[Place, list[Place]]]
         yield Place(inside(STORE), shaping.TO), near
 
 
-def upload(workers: int, setting: Setting, verify: str, path: Path) -> Sample:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every contender is to do: send the file at `path`, checked so or not."""
+
+    setting: Setting
+    verify: str
+    path: Path
+
+    @property
+    def warm_up(self) -> Path:
+        """The file that is sent first: one part for each in flight."""
+        return self.path.with_name("warm-up.safetensors")
+
+    def make_files(self) -> None:
+        """Both files, in the page cache: or whoever is first would pay for bringing them there."""
+        size, part_size = self.setting.size, self.setting.part_size
+        (make_sparse_file if self.setting.sparse else make_random_file)(self.path, size)
+        make_sparse_file(self.warm_up, CONCURRENCY * part_size)
+        with self.path.open("rb", buffering=0) as file:
+            while file.read(MIB):
+                pass
+
+    def surroundings(self, sink: Sink) -> dict[str, str]:
+        """The environment of all who take part."""
+        return environment(sink.ca_file, self.path.parent / "state")
+
+    def job(self, sink: Sink) -> Job:
+        """The coordinator's."""
+        return Job(
+            path=str(self.path),
+            base_url=sink.base_url,
+            ca_file=sink.ca_file,
+            size=self.setting.size,
+            part_size=self.setting.part_size,
+            concurrency=CONCURRENCY,
+            defaults=False,
+        )
+
+
+def upload(workers: int, work: Work) -> Sample:
     """One upload, by processes that are all new, over links that are."""
-    directory = path.parent
+    directory = work.path.parent
     with (
-        ground(setting.link, max(workers, 1)) as (hub, sites),
+        ground(work.setting.link, max(workers, 1)) as (hub, sites),
         running_sink(directory, "--address", hub.address, inside=hub.inside) as sink,
     ):
-        surroundings = environment(sink.ca_file, directory / "state")
         if not workers:
-            return transfer(setting, verify, path, sink, Cluster(), sites[0], surroundings)
-        with running_cluster(directory, hub, sites, CONCURRENCY // workers, surroundings) as cluster:
-            return transfer(setting, verify, path, sink, cluster, hub, surroundings)
+            return transfer(work, sink, Cluster(), sites[0])
+        threads = CONCURRENCY // workers
+        with running_cluster(directory, hub, sites, threads, work.surroundings(sink)) as cluster:
+            return transfer(work, sink, cluster, hub)
 
 
-def transfer(
-    setting: Setting,
-    verify: str,
-    path: Path,
-    sink: Sink,
-    cluster: Cluster,
-    coordinator: Place,
-    surroundings: dict[str, str],
-) -> Sample:
+def transfer(work: Work, sink: Sink, cluster: Cluster, coordinator: Place) -> Sample:
     """Let the coordinator send the file, and make sure that the sink received it, once."""
-    job = Job(
-        path=str(path),
-        base_url=sink.base_url,
-        ca_file=sink.ca_file,
-        size=setting.size,
-        part_size=setting.part_size,
-        concurrency=CONCURRENCY,
-        defaults=False,
-    )
-    told = {"job": asdict(job), "cluster": asdict(cluster), "verify": verify, "warm_up": str(warm_up(path))}
+    job = work.job(sink)
+    told = {
+        "job": asdict(job),
+        "cluster": asdict(cluster),
+        "verify": work.verify,
+        "warm_up": str(work.warm_up),
+    }
     child = subprocess.run(
         [*coordinator.inside, sys.executable, str(HERE / "cluster_client.py"), json.dumps(told)],
-        env=surroundings,
+        env=work.surroundings(sink),
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -182,13 +210,8 @@ def transfer(
     if child.returncode:
         raise WrongRunError(f"the upload failed with exit code {child.returncode}; its message is above")
     parts = len(job.urls())
-    _check(sink, setting.size + warm_up(path).stat().st_size, parts + CONCURRENCY)
-    return Sample(setting.size, parts, **json.loads(child.stdout))
-
-
-def warm_up(path: Path) -> Path:
-    """The file that is sent first: one part for each in flight."""
-    return path.with_name("warm-up.safetensors")
+    _check(sink, job.size + work.warm_up.stat().st_size, parts + CONCURRENCY)
+    return Sample(job.size, parts, **json.loads(child.stdout))
 
 
 def _check(sink: Sink, size: int, parts: int) -> None:
@@ -202,24 +225,15 @@ def _check(sink: Sink, size: int, parts: int) -> None:
 
 def run(args: argparse.Namespace, setting: Setting, directory: Path) -> Samples:
     """All rounds: in each, every contender has its turn."""
-    path = directory / "file.safetensors"
-    (make_sparse_file if setting.sparse else make_random_file)(path, setting.size)
-    read_through(path)  # or whoever is first would pay for bringing it into the page cache
-    make_sparse_file(warm_up(path), CONCURRENCY * setting.part_size)
+    work = Work(setting, args.verify, directory / "file.safetensors")
+    work.make_files()
     samples: Samples = {workers: [] for workers in args.workers}
     for number in range(1, args.rounds + 1):
         for workers, taken in samples.items():
-            taken.append(it := upload(workers, setting, args.verify, path))
+            taken.append(it := upload(workers, work))
             told = f"{it.per_gb(it.cpu):.3f} CPU s/GB, {it.mb_per_s:.1f} MB/s"
             print(f"round {number}/{args.rounds} {name(workers)}: {told}", file=sys.stderr)
     return samples
-
-
-def read_through(path: Path) -> None:
-    """Read it once from its beginning to its end."""
-    with path.open("rb", buffering=0) as file:
-        while file.read(MIB):
-            pass
 
 
 def summarize(workers: int, samples: Samples) -> Row:
