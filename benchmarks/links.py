@@ -44,17 +44,21 @@ Count = int | Literal["auto"]
 
 PART = 16 * MIB
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
-NAMES = (f"links-{os.getpid()}-a", f"links-{os.getpid()}-b")
+STORE = f"links-{os.getpid()}-store"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Mbit/s, and milliseconds one way; `then` is the rate from `after` seconds on."""
+    """Mbit/s, and milliseconds one way; `then` is the rate from `after` seconds on.
+
+    `mtu`: the most bytes of a packet, if it is not to be chosen by the rate.
+    """
 
     rate: float
     delay: float
     then: float | None = None
     after: float = 0.0
+    mtu: int | None = None
 
     def size(self, seconds: float) -> int:
         """Bytes of a file that takes about as long, in whole parts."""
@@ -67,7 +71,7 @@ class Link:
     def options(self) -> list[str]:
         """For `shaping.py`. Small packets cost it too much CPU at high rates."""
         changes = [] if self.then is None else ["--then", str(self.then), "--after", str(self.after)]
-        mtu = 1500 if max(self.rate, self.then or 0) <= 100 else 9000
+        mtu = self.mtu or (1500 if max(self.rate, self.then or 0) <= 100 else 9000)
         return ["--rate", str(self.rate), "--delay", str(self.delay), "--mtu", str(mtu), *changes]
 
 
@@ -93,16 +97,22 @@ WATCHED = 10
 
 @dataclass(slots=True)
 class Shaped:
-    """A link that is up; `delivered`, when it is down again: bytes in each second."""
+    """Links that are up; `delivered`, of the first, when they are down again: bytes in each second."""
 
     delivered: list[int]
     drops: int = 0
 
 
+def site(number: int = 0) -> str:
+    """The namespace at the near end of a link; the store is at the far end of all."""
+    return f"links-{os.getpid()}-{number}"
+
+
 @contextmanager
-def shaped(link: Link) -> Iterator[Shaped]:
-    """Set it up, and take it down."""
-    command = [sys.executable, str(HERE / "shaping.py"), *NAMES, *link.options]
+def shaped(link: Link, sites: int = 1) -> Iterator[Shaped]:
+    """Set it up, for each site one of its own, and take it down."""
+    near = [site(number) for number in range(sites)]
+    command = [sys.executable, str(HERE / "shaping.py"), *near, STORE, *link.options]
     told = Shaped([])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -114,7 +124,7 @@ def shaped(link: Link) -> Iterator[Shaped]:
         finally:
             process.stdin.close()
             last = json.loads(process.stdout.readline() or "{}")
-    told.delivered, told.drops = last["delivered"], last["drops"]
+    told.delivered, told.drops = last["delivered"][0], last["drops"]
 
 
 def inside(name: str) -> tuple[str, ...]:
@@ -146,9 +156,9 @@ def measure(link: Link | None, size: int, count: Count, directory: Path) -> tupl
             return send(size, count, sink, directory), Shaped([])
     with (
         shaped(link) as seen,
-        running_sink(directory, "--address", shaping.TO, inside=inside(NAMES[1])) as sink,
+        running_sink(directory, "--address", shaping.TO, inside=inside(STORE)) as sink,
     ):
-        goodput = send(size, count, sink, directory, inside(NAMES[0]))
+        goodput = send(size, count, sink, directory, inside(site()))
     return goodput, seen
 
 

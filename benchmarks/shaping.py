@@ -1,10 +1,11 @@
-"""A link with a delay and a rate between two network namespaces (Linux, root; it needs no netem).
+"""Links with a delay and a rate between network namespaces (Linux, root; it needs no netem).
 
-    python benchmarks/shaping.py FROM TO --delay 50 --rate 100 [--then 50 --after 30]
+    python benchmarks/shaping.py FROM... TO --delay 50 --rate 100 [--then 50 --after 30]
 
-Makes the namespaces FROM (10.231.7.1) and TO (10.231.7.2), each with a TUN device that this process reads and
-writes, and says "ready". When its input ends it removes them and prints one line of JSON: what was delivered
-towards TO in each second since the first large packet, how many packets were dropped, and its CPU seconds.
+Makes the namespaces and a link from each FROM to TO, its ends TUN devices that this process reads and writes,
+and says "ready". TO is 10.231.7.2 to all of them; the first FROM is 10.231.7.1, the second 10.231.8.1, and so
+on. When its input ends it removes them and prints one line of JSON: what each link delivered towards TO in
+each second since its first large packet, how many packets were dropped in all, and its CPU seconds.
 A packet waits for those before it, as at a modem: the queue takes 200 ms of data, the rest is dropped.
 """
 
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-FROM, TO = "10.231.7.1", "10.231.7.2"
+TO = "10.231.7.2"
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN_NO_PI = 0x1001
@@ -107,7 +108,22 @@ class Way:
         return self.queue[0][0] if self.queue else None
 
 
-def open_device(namespace: str, address: str, mtu: int) -> int:
+def ends(number: int) -> tuple[str, str]:
+    """The addresses of a link: of its FROM, and of TO on it."""
+    return f"10.231.{7 + number}.1", f"10.231.{7 + number}.2"
+
+
+def join(number: int, near: str, far: str, args: argparse.Namespace) -> list[Way]:
+    """A link between two namespaces, both ways; all that leaves `near` takes it."""
+    here, there = ends(number)
+    device = open_device(near, "shaped", here, args.mtu)
+    its = open_device(far, f"shaped{number}", there, args.mtu)
+    _ip(f"-n {near} route add default dev shaped")
+    rate = Rate(args.rate * 1e6 / 8, (args.then or args.rate) * 1e6 / 8, args.after)
+    return [Way(*way, rate, args.delay / 1e3) for way in ((device, its), (its, device))]
+
+
+def open_device(namespace: str, name: str, address: str, mtu: int) -> int:
     """A TUN device in `namespace`: its descriptor. This process stays where it is."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/self/ns/net") as home, open(f"/run/netns/{namespace}") as there:
@@ -115,9 +131,9 @@ def open_device(namespace: str, address: str, mtu: int) -> int:
             raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
         try:
             device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"shaped", IFF_TUN_NO_PI))
-            _ip(f"addr add {address}/24 dev shaped")
-            _ip(f"link set shaped mtu {mtu} txqueuelen 2000 up")
+            fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN_NO_PI))
+            _ip(f"addr add {address}/24 dev {name}")
+            _ip(f"link set {name} mtu {mtu} txqueuelen 2000 up")
             _ip("link set lo up")
         finally:
             libc.setns(home.fileno(), CLONE_NEWNET)
@@ -142,7 +158,7 @@ def namespaces(*names: str) -> Iterator[None]:
 
 
 def carry(ways: list[Way]) -> None:
-    """Until the standard input ends."""
+    """Carry packets until the standard input ends."""
     by_source = {way.source: way for way in ways}
     while True:
         due = [way.due for way in ways if way.due is not None]
@@ -157,8 +173,8 @@ def carry(ways: list[Way]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A link with a delay and a rate.")
-    parser.add_argument("source", metavar="FROM")
+    parser = argparse.ArgumentParser(description="Links with a delay and a rate.")
+    parser.add_argument("sources", metavar="FROM", nargs="+")
     parser.add_argument("target", metavar="TO")
     parser.add_argument("--delay", type=float, required=True, help="milliseconds, one way")
     parser.add_argument("--rate", type=float, required=True, help="Mbit/s")
@@ -167,15 +183,13 @@ def main() -> None:
     parser.add_argument("--mtu", type=int, default=1500)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the namespaces are removed even then
-    rate = Rate(args.rate * 1e6 / 8, (args.then or args.rate) * 1e6 / 8, args.after)
-    with namespaces(args.source, args.target):
-        near, far = open_device(args.source, FROM, args.mtu), open_device(args.target, TO, args.mtu)
-        there = Way(near, far, rate, args.delay / 1e3)
-        back = Way(far, near, rate, args.delay / 1e3)
+    with namespaces(*args.sources, args.target):
+        links = [join(number, near, args.target, args) for number, near in enumerate(args.sources)]
         print("ready", flush=True)
-        carry([there, back])
-    drops = there.drops + back.drops
-    print(json.dumps({"delivered": there.delivered, "drops": drops, "cpu": time.process_time()}), flush=True)
+        carry([way for link in links for way in link])
+    drops = sum(way.drops for link in links for way in link)
+    delivered = [there.delivered for there, _ in links]
+    print(json.dumps({"delivered": delivered, "drops": drops, "cpu": time.process_time()}), flush=True)
 
 
 if __name__ == "__main__":
