@@ -103,6 +103,19 @@ def test_an_expiry_is_no_strike_where_the_url_is_older_than_half_a_minute(
     assert isinstance(world.session.error, PartError) == final
 
 
+@pytest.mark.parametrize(("seconds", "final"), [(0.1, False), (40.0, True)])
+def test_a_url_that_ran_out_while_its_part_waited_for_a_worker_is_no_strike(
+    seconds: float, final: bool
+) -> None:
+    world = started(parts=2, concurrency=1)
+    for _ in range(3):
+        world.now += 40
+        world.end_put(EXPIRED, number=1, seconds=seconds)
+        if world.session.error is None:
+            world.end_call()
+    assert isinstance(world.session.error, PartError) == final
+
+
 def test_a_url_about_to_lapse_by_the_services_clock_is_renewed_before_it_is_used() -> None:
     world = started(expires="1985-11-05T00:54:20Z")  # in a minute
     world.now += 55
