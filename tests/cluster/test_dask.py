@@ -13,6 +13,7 @@ from distributed import Client
 from tests.cluster.conftest import Cluster, Connect, MiB, parts_seen, send, sum_of, until, uploading
 from uploader import PartError, Uploader
 from uploader.core.events import Event, PartStored, UploadCreated
+from uploader.io.dask import Watch
 from uploader.local import serve
 
 
@@ -119,3 +120,26 @@ def test_a_scheduler_that_is_lost_ends_the_upload_and_it_can_be_gone_on_with(
             result = send(uploader, file)
         assert result.bytes_resumed >= 5 * MiB
         assert service.sha256(result.upload_id) == sum_of(file)
+
+
+def test_dasks_client_shows_what_is_looked_at(cluster: Cluster, connect: Connect, tmp_path: Path) -> None:
+    def wait(path: str) -> None:
+        import os
+        import time
+
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    client = connect(cluster)
+    executor = client.get_executor()
+    watch = Watch.over(executor)
+    assert watch is not None
+    future = executor.submit(wait, str(tmp_path / "gate"), key="waits")
+    assert not watch.is_closed
+    assert [watch.loss("waits", now) for now in (0.0, 100.0)] == [None, None]
+    (tmp_path / "gate").touch()
+    future.result()
+    watch.loss("waits", 200.0)
+    assert watch.loss("waits", 300.0) is not None
+    client.close()
+    assert watch.is_closed

@@ -24,6 +24,7 @@ from uploader.core.outcomes import Break, Broken
 from uploader.core.policy import StoragePolicy
 from uploader.core.scrub import scrub
 from uploader.errors import SourceChangedError
+from uploader.io.dask import Watch
 from uploader.io.errand import Errand, unsent
 from uploader.io.source import Source
 from uploader.io.storage import PartResult, PartTask
@@ -31,25 +32,20 @@ from uploader.io.storage import PartResult, PartTask
 # What an executor raises when it cannot run an errand at all, here or there.
 _CANNOT_RUN = (ImportError, AttributeError, TypeError, pickle.PickleError)
 
-# Seconds that a result which Dask says is there may take to come.
-_PATIENCE = 10.0
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Attempt:
     """An attempt under way.
 
     Attributes:
-        name: its task's.
+        name: its task's, where the executor knows such.
         running: the executor's future.
         result: ours, which raises none of the executor's own troubles: they are not the part's fault.
-        over_since: when it was first seen that it ended without a result.
     """
 
     name: str
     running: Future[Any]
     result: Future[PartResult] = field(default_factory=Future)
-    over_since: float | None = None
 
 
 class OnExecutor:
@@ -63,14 +59,14 @@ class OnExecutor:
     def __init__(self, executor: Executor, storage: Callable[[], StoragePolicy]) -> None:
         self._executor = executor
         self._storage = storage
-        self._dask = _dask_client(executor)
+        self._watch = Watch.over(executor)
         self._attempts: dict[int, _Attempt] = {}
 
     def start(self, attempt: int, task: PartTask) -> Future[PartResult]:
         """See `Workers`."""
         errand = Errand.of(task, self._storage())
         name = f"part-{task.part.number}-{errand.token}"
-        named: dict[str, Any] = {"key": name} if self._dask else {}  # on its dashboard it goes by that
+        named: dict[str, Any] = {"key": name} if self._watch else {}  # by that it is on Dask's dashboard
         try:
             running = self._executor.submit(pickle.load, errand.pack(), **named)
         except Exception as error:  # noqa: BLE001 - shut down, broken, its connection lost: all are one to us
@@ -84,37 +80,19 @@ class OnExecutor:
 
     def land(self, attempt: int) -> None:
         """See `Workers`."""
-        self._attempts.pop(attempt, None)
+        it = self._attempts.pop(attempt, None)
+        if it and self._watch:
+            self._watch.forget(it.name)
 
     def sample(self) -> None:
-        """See `Workers`: how far they are cannot be seen; that the end of one will never be told, can."""
-        if self._dask is None:
+        """See `Workers`: how far they are cannot be seen; that the end of one will never be told, perhaps."""
+        if self._watch is None:
             return
         for it in self._attempts.values():
-            if self._is_closed:
-                _give_up(it.result, Break.EXECUTOR, "its scheduler is gone")
-            elif self._is_over(it) and time.monotonic() - (it.over_since or 0.0) > _PATIENCE:
-                _give_up(it.result, Break.LOST, "its result never came")
-
-    @property
-    def _is_closed(self) -> bool:
-        """Whether Dask's client is, as it is some seconds after its scheduler is lost.
-
-        What was submitted just then may never end, and nothing can be cancelled any more.
-        """
-        return self._dask is not None and self._dask.status == "closed"
-
-    def _is_over(self, it: _Attempt) -> bool:
-        """Whether Dask knows that a task has ended, or does not know it any more.
-
-        While its scheduler restarts, what it was fetching is not told of again.
-        """
-        state = self._dask.futures.get(it.name) if self._dask else None
-        if state is not None and state.status == "pending":
-            it.over_since = None
-        elif it.over_since is None:
-            it.over_since = time.monotonic()
-        return it.over_since is not None
+            loss = self._watch.loss(it.name, time.monotonic())
+            if loss:
+                with suppress(InvalidStateError):  # its end was told after all
+                    it.result.set_result(unsent(loss.kind, loss.detail))
 
     def abort(self, attempt: int) -> None:
         """See `Workers`: it ends if it was not begun."""
@@ -122,7 +100,7 @@ class OnExecutor:
 
     def abort_all(self) -> None:
         """See `Workers`: those end that were not begun."""
-        if not self._is_closed:
+        if not (self._watch and self._watch.is_closed):
             for it in list(self._attempts.values()):
                 it.running.cancel()
 
@@ -135,21 +113,10 @@ class OnExecutor:
         self.abort_all()
 
 
-def _dask_client(executor: Executor) -> Any:
-    """The client behind `Client.get_executor()`, None for any other executor. It has no public way to it."""
-    from_dask = type(executor).__module__.startswith("distributed.")
-    return getattr(executor, "_client", None) if from_dask else None
-
-
 def _settle(result: Future[PartResult], source: Source, running: Future[Any]) -> None:
     """Pass on how an attempt ended."""
     with suppress(InvalidStateError):  # it was given up
         result.set_result(_outcome(source, running))
-
-
-def _give_up(result: Future[PartResult], how: Break, said: str) -> None:
-    with suppress(InvalidStateError):  # its end was told after all
-        result.set_result(unsent(how, said))
 
 
 def _outcome(source: Source, running: Future[Any]) -> PartResult:
