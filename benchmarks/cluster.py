@@ -37,6 +37,7 @@ from rig import (
     Sink,
     WrongRunError,
     add_outputs,
+    ended,
     environment,
     make_random_file,
     make_sparse_file,
@@ -333,15 +334,11 @@ def describe(setting: Setting, args: argparse.Namespace) -> str:
     )
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
     setting = QUICK if args.quick else SETTINGS[args.setting]
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples = run(args, setting, Path(directory))
-    except (WrongRunError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        samples = run(args, setting, Path(directory))
     rows = [summarize(workers, samples) for workers in samples]
     show(describe(setting, args), COLUMNS, rows)
     write_json(
@@ -349,8 +346,7 @@ def main() -> int:
     )
     if args.plot:
         draw(args.plot, describe(setting, args), samples, rows)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -33,6 +33,7 @@ from rig import (
     WrongRunError,
     about,
     add_outputs,
+    ended,
     make_sparse_file,
     running_sink,
     table,
@@ -231,15 +232,11 @@ def _counts(text: str) -> tuple[int, ...]:
     return tuple(int(count) for count in text.split(","))
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            steady = [compare(name, args, Path(directory)) for name in LINKS if name in args.link]
-            changed = [change(name, args, Path(directory)) for name in CHANGES if name in args.link]
-    except (WrongRunError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        steady = [compare(name, args, Path(directory)) for name in LINKS if name in args.link]
+        changed = [change(name, args, Path(directory)) for name in CHANGES if name in args.link]
     print(*(show(rows, args) for rows in (steady, changed) if rows), sep="\n\n")
     print(f"\n{about()}")
     write_json(
@@ -247,8 +244,7 @@ def main() -> int:
     )
     if args.plot:
         draw(args.plot, steady + changed, [*map(str, args.counts), "auto"])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -28,6 +28,7 @@ from rig import (
     Sink,
     WrongRunError,
     add_outputs,
+    ended,
     environment,
     make_sparse_file,
     running_sink,
@@ -184,14 +185,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples = run(args, Path(directory))
-    except (WrongRunError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        samples = run(args, Path(directory))
     base = worst(next(iter(samples.values())))
     rows = [summarize(case, taken, base) for case, taken in samples.items()]
     how = "plain http" if args.plain else "TLS"
@@ -200,8 +197,7 @@ def main() -> int:
     write_json(args, rows, [{"case": asdict(case), "samples": taken} for case, taken in samples.items()])
     if args.plot:
         draw(args.plot, f"Memory: {title}", samples)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

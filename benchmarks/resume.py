@@ -28,8 +28,8 @@ from journals import PART_SIZE, make_journal
 from rig import (
     HERE,
     MB,
-    WrongRunError,
     add_outputs,
+    ended,
     environment,
     make_sparse_file,
     read_line,
@@ -197,14 +197,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples, answer_bytes = run(args, Path(directory))
-    except (WrongRunError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        samples, answer_bytes = run(args, Path(directory))
     rows = [summarize(name, which, taken) for name, taken in samples.items() for which in ("least", "median")]
     how = "plain http" if args.plain else "TLS"
     title = (
@@ -214,8 +210,7 @@ def main() -> int:
     write_json(args, rows, samples)
     if args.plot:
         draw(args.plot, rows)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -11,12 +11,14 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from uploader import UploaderError
 
 HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
@@ -40,6 +42,16 @@ Row = dict[str, Any]
 
 class WrongRunError(Exception):
     """A contender failed, or moved other bytes than it should have."""
+
+
+def ended(main: Callable[[], None]) -> int:
+    """Run a benchmark; its exit code. What went wrong is told in a line."""
+    try:
+        main()
+    except (WrongRunError, UploaderError, subprocess.TimeoutExpired) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def read_line(process: subprocess.Popen[str], name: str) -> dict[str, Any]:

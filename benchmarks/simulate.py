@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from plots import Curves, Line, curves
-from rig import Row, WrongRunError, about, add_outputs, table, write_json
+from rig import Row, WrongRunError, about, add_outputs, ended, table, write_json
 from virtual.fleet import Fleet, Outcome, sail
 from virtual.store import Terms
 from virtual.uploading import PART_SIZE
@@ -199,19 +199,14 @@ def show(args: argparse.Namespace, large: list[Row], many: list[Row]) -> None:
     )
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        large, many = list(costs(args)), list(fares(args))
-    except WrongRunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    large, many = list(costs(args)), list(fares(args))
     show(args, large, many)
     write_json(args, large, many)
     if args.plot:
         draw(args.plot, large, many)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

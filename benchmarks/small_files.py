@@ -26,6 +26,7 @@ from rig import (
     Row,
     WrongRunError,
     add_outputs,
+    ended,
     environment,
     make_random_file,
     parse_size,
@@ -192,22 +193,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples = run(args, Path(directory))
-    except (WrongRunError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        samples = run(args, Path(directory))
     rows = [summarize(name, samples, args) for name in samples]
     title = f"{args.files} files of {args.size:,} bytes to the embedded service, {args.rounds} round(s)"
     show(title, COLUMNS, rows)
     write_json(args, rows, {name: [asdict(it) for it in taken] for name, taken in samples.items()})
     if args.plot:
         draw(args.plot, title, samples, rows, args.files)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

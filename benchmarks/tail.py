@@ -18,9 +18,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rig import MIB, Row, WrongRunError, add_outputs, make_sparse_file, show, write_json
+from rig import MIB, Row, WrongRunError, add_outputs, ended, make_sparse_file, show, write_json
 
-from uploader import Uploader, UploaderError, events
+from uploader import Uploader, events
 from uploader.local import serve
 from uploader.parameters import concurrency
 
@@ -151,22 +151,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples = run(args, Path(directory) / "checkpoint.safetensors")
-    except (WrongRunError, UploaderError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        samples = run(args, Path(directory) / "checkpoint.safetensors")
     rows = [summarize(name, samples) for name in samples]
     title = f"{args.parts} parts of {PART_SIZE:,} bytes at {args.rate:g} MiB/s, {args.rounds} round(s)"
     show(title, COLUMNS, rows)
     write_json(args, rows, {name: [asdict(sample) for sample in taken] for name, taken in samples.items()})
     if args.plot:
         draw(args.plot, title, samples, rows)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

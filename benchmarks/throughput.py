@@ -36,6 +36,7 @@ from rig import (
     Sink,
     WrongRunError,
     add_outputs,
+    ended,
     environment,
     make_random_file,
     parse_size,
@@ -282,21 +283,16 @@ def describe(args: argparse.Namespace) -> str:
     return f"{args.size / MIB:,.0f} MiB over {how} on loopback, {settings}, {args.rounds} round(s)"
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
-            samples, jobs = run(args, Path(directory))
-    except (WrongRunError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="uploader-benchmark-") as directory:
+        samples, jobs = run(args, Path(directory))
     rows = [summarize(name, samples, job) for name, job in jobs.items()]
     show(describe(args), COLUMNS, rows)
     write_json(args, rows, {name: [asdict(sample) for sample in taken] for name, taken in samples.items()})
     if args.plot:
         draw(args.plot, describe(args), samples, rows)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))
