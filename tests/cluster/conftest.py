@@ -113,9 +113,9 @@ def with_workers(folder: Path) -> Iterator[Cluster]:
 Connect = Callable[[Cluster], Client]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One of two workers with one thread each, for all tests that leave it as it was."""
+    """One of two workers with one thread each, for all tests here that leave it as it was."""
     with with_workers(tmp_path_factory.mktemp("cluster")) as it:
         yield it
 
