@@ -136,6 +136,8 @@ def make_bench(root: Path, *, slow: bool) -> Bench:
         for name in (root / "imported").read_text(encoding="utf-8").split():
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    if "uploader" in sys.modules:
+        raise SystemExit("the package was imported before it is broken: nothing broken would be noticed")
     return Bench(root, usual)
 
 
@@ -180,7 +182,7 @@ def _pytest(root: Path, arguments: list[str], witness: _Witness) -> NoReturn:
     fixed = ("-q", "-p", "no:cacheprovider", "--basetemp=temporary", "-W", "ignore::pytest.PytestWarning")
     code = pytest.main([*fixed, *arguments], plugins=[witness])
     print("ended", 0, int(code), file=witness.out, sep="\t")
-    own = ("uploader", "tests", "conftest", "__")
+    own = ("uploader", "tests", "benchmarks", "conftest", "__")
     imported = [name for name in list(sys.modules) if not name.startswith(own)]
     Path("imported").write_text("\n".join(imported), encoding="utf-8")
     os._exit(0)
