@@ -97,9 +97,9 @@ def test_an_expiry_is_no_strike_where_the_url_is_older_than_half_a_minute(
     world = started(parts=2, concurrency=1)
     world.now += age
     world.end_put(number=1)
-    world.end_put(refusal, number=2)
+    world.end_put(refusal, number=2, seconds=0.0)
     world.end_call()
-    world.end_put(refusal, number=2)
+    world.end_put(refusal, number=2, seconds=0.0)
     assert isinstance(world.session.error, PartError) == final
 
 
