@@ -20,7 +20,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stores.relay import breaking_off
 from tests.stores.store import Store
 from uploader.local import serve
 from uploader.local.s3object import ObjectReader
@@ -125,18 +124,6 @@ def test_an_object_larger_than_what_is_read_at_once_is_read_whole(start: Any) ->
         assert file.read() == content[-5:]
         file.seek(17)
         assert file.read(1_000_000) == content[17:1_000_017]
-
-
-@pytest.mark.parametrize("times", [1, 2, 4])
-def test_an_object_whose_bytes_break_off_is_read_again_until_it_is_whole(
-    start: Any, real_store: Store, times: int
-) -> None:
-    """Three tries at first, and then from the start."""
-    content = bytes(range(256)) * 4096
-    with breaking_off(real_store.endpoint, times) as endpoint:
-        api = start(s3_endpoint=endpoint, stage_delay=0)
-        done = api.send(content)
-        assert api.service.sha256(done["id"]) == sha256(content).hexdigest()
 
 
 def test_links_that_must_not_change_are_kept_for_their_owner_only(session: Any, tmp_path: Path) -> None:

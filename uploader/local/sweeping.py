@@ -34,10 +34,16 @@ class Sweeper:
             await asyncio.sleep(min(self._after / 10, _MOST_SECONDS))
 
     async def _sweep(self) -> None:
-        abandoned = [upload for upload in self._depot.uploads() if self._is_abandoned(upload)]
-        for upload in (*self._depot.withdrawn(), *abandoned):
+        self._withdraw_abandoned()
+        for upload in self._depot.withdrawn():
             with suppress(OSError):  # the next sweep tries again
                 await drop(self._depot, self._store, upload)
+
+    def _withdraw_abandoned(self) -> None:
+        """All in one turn of the event loop: what is asked for or completed while the store waits is kept."""
+        for upload in self._depot.uploads():
+            if self._is_abandoned(upload):
+                self._depot.withdraw(upload.id)
 
     def _is_abandoned(self, upload: Upload) -> bool:
         idle = self._clock() - max(upload.created_at, upload.asked_at)

@@ -1,0 +1,65 @@
+"""Between the service and its store: calls that are refused, hang, or break off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stores.relay import Relay, relaying
+from tests.stores.store import Store
+
+pytestmark = pytest.mark.real_store
+
+
+@pytest.fixture
+def relay(real_store: Store) -> Iterator[Relay]:
+    with relaying(real_store.endpoint) as opened:
+        yield opened
+
+
+def reads(method: str, path: str) -> bool:
+    return method == "GET" and "upload_" in path and "upload" not in path.partition("?")[2]
+
+
+def lists_uploads(method: str, path: str) -> bool:
+    return method == "GET" and "prefix=upload_" in path
+
+
+def change(directory: Path, upload: dict[str, Any], **fields: Any) -> None:
+    """Changes the record of an upload, while no service uses it."""
+    path = directory / "uploads" / f"{upload['id']}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_what_is_abandoned_is_gone_at_once_though_the_store_takes_its_time(
+    session: Any, relay: Relay, refused: Any, tmp_path: Path
+) -> None:
+    """None is completed while another is dropped, and dropped itself after that."""
+    with session(tmp_path, s3_endpoint=relay.url) as api:
+        uploads = [api.create(), api.create()]
+        for upload in uploads:
+            assert api.put(upload, 1, b"abc").status_code == 200
+    for upload in uploads:
+        change(tmp_path, upload, created_at=0.0)
+    relay.held = lists_uploads
+    with session(tmp_path, s3_endpoint=relay.url) as api:
+        assert relay.holding.wait(10)
+        assert [refused(api.complete(upload))[0] for upload in uploads] == [404, 404]
+        relay.release()
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_an_object_whose_bytes_break_off_is_read_again_until_it_is_whole(
+    start: Any, relay: Relay, times: int
+) -> None:
+    """Three tries at first, and then from the start."""
+    content, left = bytes(range(256)) * 4096, iter(range(times))
+    relay.broken = lambda *call: reads(*call) and next(left, None) is not None
+    api = start(s3_endpoint=relay.url, stage_delay=0)
+    done = api.send(content)
+    assert api.service.sha256(done["id"]) == sha256(content).hexdigest()
