@@ -259,6 +259,17 @@ def test_an_object_that_cannot_be_stored_fails_with_the_reason(
         api.service.sha256(upload["id"])
 
 
+def test_parts_that_were_lost_before_they_were_joined_fail_the_upload(session: Any, tmp_path: Path) -> None:
+    with session(tmp_path, stage_delay=3600.0) as api:
+        upload = api.create()
+        api.put(upload, 1, b"abc")
+        assert api.complete(upload).status_code == 200
+    (tmp_path / "parts" / upload["id"] / "1.json").unlink()
+    with session(tmp_path, stage_delay=0) as api:
+        done = api.settle(upload, "imported", "failed")
+    assert done["errorMessage"] == "the object has 0 bytes, fileSize is 3"
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"action": "upload-complete"}, {"action": "complete", "parts": []}, {"action": None}, []]
 )

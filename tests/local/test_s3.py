@@ -309,6 +309,36 @@ def test_what_cannot_work_is_told_before_the_service_starts(
         pass
 
 
+def test_a_directory_belongs_to_the_store_it_was_begun_with(
+    behind: dict[str, Any], session: Any, tmp_path: Path
+) -> None:
+    own, bucket = tmp_path / "own", tmp_path / "bucket"
+    with serve(own), session(bucket):
+        pass
+    with (
+        pytest.raises(ValueError, match="own belongs to the service's own store, not to bucket"),
+        session(own),
+    ):
+        pass
+    said = (
+        f"bucket belongs to bucket {behind['s3_bucket']} at {behind['s3_endpoint']}, not to the service's own"
+    )
+    with pytest.raises(ValueError, match=said), serve(bucket):
+        pass
+    with session(bucket, s3_endpoint=f"{behind['s3_endpoint']}/") as api:
+        assert api.try_create().status_code == 200
+
+
+def test_a_directory_with_uploads_that_does_not_say_whose_it_is_is_the_own_stores(
+    session: Any, tmp_path: Path
+) -> None:
+    with session(tmp_path, s3_endpoint=None, s3_bucket=None) as api:
+        api.create()
+    (tmp_path / "store").unlink()  # as it was made before it was written down
+    with pytest.raises(ValueError, match="belongs to the service's own store"), session(tmp_path):
+        pass
+
+
 def test_faults_of_calls_work_as_ever(start: Any) -> None:
     api = start(faults=["503:on=create"])
     assert [api.try_create().status_code for _ in range(2)] == [503, 200]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
-from uploader.local.depot import Depot
+from uploader.local.depot import OWN, Depot
 from uploader.local.disk import DiskStore, load_key
 from uploader.local.faults import Fault, FaultPlan
 from uploader.local.links import Links
@@ -21,7 +21,11 @@ from uploader.local.store import Store, StoreDownError
 def disk_store(
     root: Path, depot: Depot, plan: FaultPlan, clock: Callable[[], float], ttl: float, origin: str
 ) -> tuple[Store, list[Route]]:
-    """The service's own store, and the routes by which parts get there; `origin` is the service's."""
+    """The service's own store, and the routes by which parts get there; `origin` is the service's.
+
+    Raises ValueError if the uploads of `depot` are in another store.
+    """
+    depot.belong(OWN)
     key = load_key(root)
     signer = Signer(key, origin, urlsplit(origin).netloc)
     store = DiskStore(root, Links(signer, clock, ttl))
@@ -38,7 +42,7 @@ def bucket_store(
 
     Raises:
         ModuleNotFoundError: boto3 is not installed.
-        ValueError: `endpoint` is no URL, or `bucket` no name.
+        ValueError: `endpoint` is no URL, or `bucket` no name, or the uploads of `depot` are in another store.
         StoreDownError: the bucket cannot be used.
     """
     try:
@@ -47,6 +51,7 @@ def bucket_store(
         what = f"an S3 store needs {error.name}: pip install 'scenario-uploader[s3]'"
         raise ModuleNotFoundError(what, name=error.name) from None
     with s3_store(endpoint, bucket, root, ttl) as store:
+        depot.belong(f"bucket {bucket} at {endpoint.rstrip('/')}")
         try:
             yield store
         finally:

@@ -30,6 +30,7 @@ from uploader.local.store import (
     GoneError,
     Link,
     StoredPart,
+    check_size,
 )
 
 T = TypeVar("T")
@@ -110,8 +111,7 @@ class S3Store:
             size = self._objects.size(names)
         except FileNotFoundError:
             raise AssemblyError("the object store has dropped the parts") from None
-        if size != upload.file_size:
-            raise AssemblyError(f"the object has {size} bytes, fileSize is {upload.file_size}")
+        check_size(upload, size)
         return self._objects.sha256(names, size, stopped)
 
     def open(self, upload: Upload) -> BinaryIO:

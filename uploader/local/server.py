@@ -54,8 +54,8 @@ def serve(
     Inside the block it is bound and answering; afterwards its thread and its connections are gone.
 
     Args:
-        directory: where everything is kept; served again later, it goes on where it was. One service at a
-            time may use it. None: a temporary one, removed on exit.
+        directory: where everything is kept; served again later, with the same store, it goes on where it was.
+            One service at a time may use it. None: a temporary one, removed on exit.
         host: a loopback address or "localhost"; the service is for development and its secret is known.
         port: the TCP port; 0 takes a free one.
         ttl: seconds a part URL lives, more than 0, up to seven days. Dates in URLs have whole seconds, so it
@@ -77,8 +77,8 @@ def serve(
         s3_bucket: the bucket there, which must exist.
 
     Raises:
-        ValueError: a fault does not parse, the host is not a loopback address, a number is out of range, or
-            something is asked for that an S3 store cannot do.
+        ValueError: a fault does not parse, the host is not a loopback address, a number is out of range, the
+            directory belongs to another store, or something is asked for that an S3 store cannot do.
         OSError: the port is taken, or the directory, the certificate or the S3 store cannot be used.
         ModuleNotFoundError: an S3 store needs boto3.
     """

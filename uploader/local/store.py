@@ -50,6 +50,12 @@ class AssemblyError(Exception):
     """The parts did not become the object, and never will; the message tells why, for a person."""
 
 
+def check_size(upload: Upload, size: int) -> None:
+    """Raise AssemblyError unless the `size` in bytes of an upload's object is what it should be."""
+    if size != upload.file_size:
+        raise AssemblyError(f"the object has {size} bytes, fileSize is {upload.file_size}")
+
+
 class Store(Protocol):
     """The parts and objects of uploads.
 
