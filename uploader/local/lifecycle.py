@@ -88,8 +88,8 @@ class Lifecycle:
                 _LOGGER.warning("%s; asked again in %g s", error, _AGAIN)
                 await asyncio.sleep(_AGAIN)
 
-    def _verdict(self, upload: Upload) -> dict[str, str]:
-        """Assemble and read the object, in a worker thread; returns what is to change in the record."""
+    def _verdict(self, upload: Upload) -> dict[str, str | None]:
+        """Assemble and check the object, in a worker thread; returns what is to change in the record."""
         try:
             digest = self._store.assemble(upload, self._stopped.is_set)
             with self._store.open(upload) as file:
@@ -112,7 +112,7 @@ class Lifecycle:
             kind = "model" if upload.kind == "model" else "asset"
             self._move(upload_id, "imported", entity_id=f"{kind}_{secrets.token_hex(12)}")
 
-    def _move(self, upload_id: str, status: Status, **changes: str) -> None:
+    def _move(self, upload_id: str, status: Status, **changes: str | None) -> None:
         # The upload can have vanished in the meantime.
         if upload := self._depot.find(upload_id):
             self._depot.save(upload.moved(status, self._clock(), **changes))

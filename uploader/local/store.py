@@ -78,8 +78,8 @@ class Store(Protocol):
             GoneError: the upload is pending, but not for the store.
         """
 
-    def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str:
-        """Join the parts into the object and return its SHA-256 in hex.
+    def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str | None:
+        """Join the parts into the object; its SHA-256 in hex, if its bytes passed through here.
 
         Raises:
             StoppedError: `stopped()` has become true.
