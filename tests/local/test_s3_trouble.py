@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.stores.relay import Relay, relaying
+from tests.stores.relay import Relay, none, relaying
 from tests.stores.store import Store
 
 MIB = 1024 * 1024
@@ -73,3 +73,31 @@ def test_no_more_of_an_object_is_read_than_tells_what_it_is(start: Any, relay: R
     done = api.send(content, name="a.jpg")
     assert len(asked) == 1
     assert api.service.sha256(done["id"]) == sha256(content).hexdigest()
+
+
+def test_an_upload_is_done_before_what_is_left_of_it_is_dropped(
+    session: Any, relay: Relay, eventually: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for what may never be allowed; the next sweep tries again."""
+    relay.refused = lists_uploads
+    with session(tmp_path, s3_endpoint=relay.url, resign=False, stage_delay=0) as api:
+        done, kept = api.send(b"abc"), list((tmp_path / "links").iterdir())
+        assert (done["status"], len(kept)) == ("imported", 1)
+        said = "stays for now: the object store did not abort the multipart upload: it answered AccessDenied"
+        eventually(lambda: said in caplog.text)
+    relay.refused = none
+    with session(tmp_path, s3_endpoint=relay.url):
+        eventually(lambda: not kept[0].exists())
+
+
+def test_what_waits_for_the_store_says_what_it_answered(
+    start: Any, relay: Relay, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay.refused = lambda method, path: method == "HEAD" and "upload_" in path
+    api = start(s3_endpoint=relay.url, stage_delay=0)
+    upload = api.create()
+    assert api.put(upload, 1, b"abc").status_code == 200
+    assert api.complete(upload).status_code == 200
+    eventually(lambda: "the object store did not look at the object: it answered 403" in caplog.text)
+    relay.refused = none
+    assert api.settle(upload, "imported", "failed")["status"] == "imported"

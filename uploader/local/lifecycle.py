@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from itertools import chain, repeat
 
 from uploader.local.depot import Depot
 from uploader.local.records import Status, Upload
@@ -17,7 +18,8 @@ from uploader.local.validation import UnsoundError, check_object
 
 _LOGGER = logging.getLogger("uploader.local")
 
-_AGAIN = 1.0  # seconds until a store that was down is asked again
+_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds until what failed is tried again,
+_LONGEST_WAIT = 30.0  # and all the times after these
 
 
 class Lifecycle:
@@ -38,7 +40,7 @@ class Lifecycle:
         """Go on with the uploads an earlier service left under way, and drop those nobody goes on with."""
         self._spawn(self._sweeper.run())
         for upload in self._depot.uploads():
-            if upload.status not in ("pending", "imported"):
+            if upload.status in ("validating", "validated"):
                 self.start(upload.id)
 
     def start(self, upload_id: str) -> None:
@@ -61,10 +63,10 @@ class Lifecycle:
         if self._status(upload_id) == "validating":
             await asyncio.sleep(self._delay)
             await self._outlast(partial(self._examine, upload_id))
-        await self._outlast(partial(self._drop_parts, upload_id))
         if self._status(upload_id) == "validated":
             await asyncio.sleep(self._delay)
-            self._import(upload_id)
+            await self._outlast(partial(self._import, upload_id))
+        await self._sweeper.drop_parts(upload_id)  # which nobody has to wait for
 
     def _status(self, upload_id: str) -> Status | None:
         upload = self._depot.find(upload_id)
@@ -75,18 +77,15 @@ class Lifecycle:
             changes = await asyncio.to_thread(self._verdict, upload)
             self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
 
-    async def _drop_parts(self, upload_id: str) -> None:
-        if upload := self._depot.find(upload_id):
-            await self._store.run(partial(self._store.drop_parts, upload))
-
     async def _outlast(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step again until the store is there for it."""
+        """Take a step again until the store, and the disk with the records, are there for it."""
+        waits = chain(_WAITS, repeat(_LONGEST_WAIT))
         while True:
             try:
                 return await step()
-            except StoreDownError as error:
-                _LOGGER.warning("%s; asked again in %g s", error, _AGAIN)
-                await asyncio.sleep(_AGAIN)
+            except OSError as error:
+                _LOGGER.warning("an upload waits, and is tried again: %s", error.strerror or error)
+            await asyncio.sleep(next(waits))
 
     def _verdict(self, upload: Upload) -> dict[str, str | None]:
         """Assemble and check the object, in a worker thread; returns what is to change in the record."""
@@ -106,7 +105,7 @@ class Lifecycle:
             return {"error_message": f"the object could not be stored: {error.strerror}"}
         return {"sha256": digest}
 
-    def _import(self, upload_id: str) -> None:
+    async def _import(self, upload_id: str) -> None:
         upload = self._depot.find(upload_id)
         if upload:
             kind = "model" if upload.kind == "model" else "asset"

@@ -20,7 +20,8 @@ class Upload:
 
     `sha256` is the object's, where the service has joined it itself. `session` and `issued_at` are what links
     of the disk store that must not change are signed with, so that the very same can be shown again.
-    `multipart_id` is what an S3 store calls the upload, `asked_at` when its links were last asked for.
+    `multipart_id` is what an S3 store calls the upload, `asked_at` when its links were last asked for,
+    `parts_dropped` whether it is done and nothing is left of its parts.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Upload:
     sha256: str | None = None
     multipart_id: str | None = None
     asked_at: float = 0.0
+    parts_dropped: bool = False
 
     def moved(self, status: Status, now: float, **changes: str | None) -> Upload:
         """The record in its next status, with `changes` to other fields."""

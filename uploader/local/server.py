@@ -69,8 +69,8 @@ def serve(
         stage_delay: seconds before each step of the status from validating on.
         clock_offset: seconds the service's clock is ahead of this machine's.
         rate: bytes per second it takes in of all parts together, more than 0; None as many as come.
-        abandon_after: seconds after which a pending upload is dropped whose links nobody asked for, at least
-            `ttl`.
+        abandon_after: seconds after which a pending upload is dropped whose links have ended, the newest that
+            anybody asked for; 0 or more.
         s3_endpoint: the URL of an S3-compatible store that gets the parts instead of `directory`, which then
             has the records only. Credentials are found where boto3 finds them. Such a store has no faults
             and no rate, and a clock of its own.
@@ -108,7 +108,7 @@ def serve(
         else:
             store, routes = disk_store(root, depot, plan, clock, ttl, origin)
         connections, log, credentials = Connections(), Log(), Credentials(api_key, api_secret, jwt)
-        sweeper = Sweeper(depot, store, clock, abandon_after)
+        sweeper = Sweeper(depot, store, clock, ttl + abandon_after)
         lifecycle = Lifecycle(depot, store, sweeper, clock, stage_delay)
         control = ControlApi(depot, store, lifecycle, plan, credentials, clock, resign)
         pacer = None if rate is None else Pacer(rate)
@@ -125,5 +125,5 @@ def _check_numbers(ttl: float, stage_delay: float, rate: float | None, abandon_a
         raise ValueError(f"stage_delay must be 0 seconds or more, not {stage_delay}")
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"rate must be more than 0 bytes per second, not {rate}")
-    if not ttl <= abandon_after < float("inf"):
-        raise ValueError(f"abandon_after must be {ttl} seconds (ttl) or more, not {abandon_after}")
+    if not 0 <= abandon_after < float("inf"):
+        raise ValueError(f"abandon_after must be 0 seconds or more, not {abandon_after}")
