@@ -221,6 +221,15 @@ def test_an_upload_the_store_dropped_is_not_found_when_it_is_completed(
     assert refused(api.get(upload))[:2] == (404, "NotFound")
 
 
+def test_a_temporary_service_joins_nothing_any_more_and_drops_the_parts(session: Any, bucket: Bucket) -> None:
+    with session(stage_delay=3600.0) as api:
+        upload = api.create()
+        api.put(upload, 1, b"abc")
+        assert api.complete(upload).json()["upload"]["status"] == "validating"
+        assert bucket.begun(upload)
+    assert bucket.begun(upload) == []
+
+
 def test_what_a_temporary_service_leaves_pending_is_dropped_and_what_is_done_stays(
     session: Any, bucket: Bucket
 ) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.stores.relay import Relay, none, relaying
@@ -101,3 +104,39 @@ def test_what_waits_for_the_store_says_what_it_answered(
     eventually(lambda: "the object store did not look at the object: it answered 403" in caplog.text)
     relay.refused = none
     assert api.settle(upload, "imported", "failed")["status"] == "imported"
+
+
+def test_a_create_that_is_under_way_when_a_temporary_service_ends_is_aborted(
+    session: Any, relay: Relay, real_store: Store, eventually: Any
+) -> None:
+    relay.held = lambda method, path: method == "POST" and path.endswith("?uploads")
+    with real_store.client() as client, ThreadPoolExecutor() as pool:
+        before = begun(client, real_store)
+        with session(s3_endpoint=relay.url) as api:
+            creating = pool.submit(api.try_create)
+            assert relay.holding.wait(10)
+            pool.submit(lambda: (eventually(creating.done), relay.release()))  # it has been cut off
+        assert isinstance(creating.exception(), httpx.TransportError)
+        assert begun(client, real_store) == before
+
+
+def begun(client: Any, store: Store) -> set[str]:
+    """The ids of all multipart uploads there are."""
+    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=store.bucket)
+    return {it["UploadId"] for page in pages for it in page.get("Uploads", ())}
+
+
+def test_the_end_waits_ten_seconds_for_a_store_that_hangs_and_says_what_stays_there(
+    session: Any, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ThreadPoolExecutor() as pool, session(s3_endpoint=relay.url, stage_delay=0) as api:
+        uploads = [api.create() for _ in range(3)]
+        assert api.put(uploads[0], 1, b"abc").status_code == 200
+        relay.held = lambda *_: True
+        completing = pool.submit(api.complete, uploads[0])
+        assert relay.holding.wait(10)
+        began = time.monotonic()
+    assert time.monotonic() - began < 14
+    assert isinstance(completing.exception(), httpx.TransportError)
+    ids = ", ".join(upload["id"] for upload in uploads)
+    assert f"what was sent of {ids} stays in the store: it does not answer" in caplog.text

@@ -14,6 +14,7 @@ from uploader.local.depot import Depot
 from uploader.local.records import Status, Upload
 from uploader.local.store import AssemblyError, StoppedError, Store, StoreDownError
 from uploader.local.sweeping import Sweeper
+from uploader.local.threads import Threads
 from uploader.local.validation import UnsoundError, check_object
 
 _LOGGER = logging.getLogger("uploader.local")
@@ -25,13 +26,19 @@ _LONGEST_WAIT = 30.0  # and all the times after these
 class Lifecycle:
     """Walks uploads on, in background tasks of one event loop, `stage_delay` seconds before each step.
 
-    `sweeper` works beside it.
+    `sweeper` works beside it, what blocks is done in `threads`.
     """
 
     def __init__(
-        self, depot: Depot, store: Store, sweeper: Sweeper, clock: Callable[[], float], stage_delay: float
+        self,
+        depot: Depot,
+        store: Store,
+        sweeper: Sweeper,
+        threads: Threads,
+        clock: Callable[[], float],
+        stage_delay: float,
     ) -> None:
-        self._depot, self._store, self._sweeper = depot, store, sweeper
+        self._depot, self._store, self._sweeper, self._threads = depot, store, sweeper, threads
         self._clock, self._delay = clock, stage_delay
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = threading.Event()
@@ -53,7 +60,7 @@ class Lifecycle:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Give up what is under way, within the time one block takes; `resume` takes it up again."""
+        """Give up what is under way, but for the calls in `threads`; `resume` takes it up again."""
         self._stopped.set()
         for task in self._tasks:
             task.cancel()
@@ -74,7 +81,7 @@ class Lifecycle:
 
     async def _examine(self, upload_id: str) -> None:
         if upload := self._depot.find(upload_id):  # it can vanish at any time
-            changes = await asyncio.to_thread(self._verdict, upload)
+            changes = await self._threads.run(partial(self._verdict, upload))
             self._move(upload_id, "failed" if "error_message" in changes else "validated", **changes)
 
     async def _outlast(self, step: Callable[[], Awaitable[None]]) -> None:

@@ -8,11 +8,9 @@ refused, so the service looks at the sizes itself before it asks for the object.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,57 +23,48 @@ from uploader.local.records import Upload
 from uploader.local.s3client import check_bucket, code_of, make_client, told
 from uploader.local.s3links import S3Links
 from uploader.local.s3object import Objects
-from uploader.local.store import (
-    AssemblyError,
-    GoneError,
-    Link,
-    StoredPart,
-    check_size,
-)
+from uploader.local.store import AssemblyError, GoneError, Link, StoredPart, check_size
+from uploader.local.threads import Threads
 
 T = TypeVar("T")
 
 _LONGEST_NAME = 255  # bytes: what a file system takes; some stores are made of files
-_AT_ONCE = 8  # calls of the API that wait for the store
+_CONNECTIONS = 32  # that a client keeps
 
 # Said of parts that will never become an object. Anything else may pass.
 _UNFIT = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "EntityTooLarge", "MalformedXML")
 
 
 @contextmanager
-def s3_store(endpoint: str, bucket: str, root: Path, ttl: float) -> Iterator[S3Store]:
-    """The store at `endpoint` (a URL), as long as the block lasts; `root` and `ttl` are those of the service.
+def s3_store(endpoint: str, bucket: str, root: Path, ttl: float, threads: Threads) -> Iterator[S3Store]:
+    """The store at `endpoint` (a URL), as long as the block lasts; the rest is the service's.
 
     Raises:
         ValueError: `endpoint` or `bucket` is none.
         StoreDownError: it cannot be used; the message says why.
     """
     # A client of the API waits 30 s for an answer; it gets one that says what is wrong, if a store hangs.
-    # The end of the service waits for the last call of either.
-    quick = make_client(endpoint, patience=10, attempts=2, connections=_AT_ONCE)
-    patient = make_client(endpoint, patience=60, attempts=2, connections=32)
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="uploader-local-s3")
-    with closing(quick), closing(patient), pool:
+    quick = make_client(endpoint, patience=10, attempts=2, connections=_CONNECTIONS)
+    patient = make_client(endpoint, patience=60, attempts=2, connections=_CONNECTIONS)
+    with closing(quick), closing(patient):
         check_bucket(quick, endpoint, bucket)
         links = S3Links(quick, folder(root, "links"), math.ceil(ttl))
-        yield S3Store(quick, patient, pool, bucket, links)
+        yield S3Store(quick, patient, threads, bucket, links)
 
 
 class S3Store:
     """Parts and objects in `bucket`; an object's key is UPLOAD_ID/FILE_NAME, or its end.
 
-    `quick` and `patient` are clients, for calls of the API and for long work; `pool` carries the former out.
+    `quick` and `patient` are clients, for calls of the API and for long work.
     """
 
-    def __init__(
-        self, quick: Any, patient: Any, pool: ThreadPoolExecutor, bucket: str, links: S3Links
-    ) -> None:
-        self._quick, self._patient, self._pool = quick, patient, pool
+    def __init__(self, quick: Any, patient: Any, threads: Threads, bucket: str, links: S3Links) -> None:
+        self._quick, self._patient, self._threads = quick, patient, threads
         self._bucket, self._links, self._objects = bucket, links, Objects(patient)
 
     async def run(self, call: Callable[[], T]) -> T:
-        """In a thread of its own pool, so that no call of the API waits for an object to be read."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        """In a thread, so that nobody else waits for the store."""
+        return await self._threads.run(call)
 
     def begin(self, upload: Upload) -> Upload:
         """See `Store`."""

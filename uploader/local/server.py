@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.routing import Route
 
 from uploader.local.app import application
-from uploader.local.backing import bucket_store, check_s3, disk_store
+from uploader.local.backing import bucket_store, check_s3, disk_store, finish
 from uploader.local.connections import Connections
 from uploader.local.control import ControlApi
 from uploader.local.credentials import Credentials
@@ -27,6 +27,9 @@ from uploader.local.running import Certificate, Server, configuration, running
 from uploader.local.service import Service
 from uploader.local.signing import LONGEST
 from uploader.local.sweeping import Sweeper
+from uploader.local.threads import Threads
+
+_CALLS = 32  # that block, at the same time
 
 
 @contextmanager
@@ -51,7 +54,8 @@ def serve(
 ) -> Iterator[Service]:
     """Run a Scenario-compatible upload service, for as long as the block lasts.
 
-    Inside the block it is bound and answering; afterwards its thread and its connections are gone.
+    Inside the block it is bound and answering; afterwards its thread and its connections are gone. An
+    S3 store that hangs makes the end of the block take ten seconds, no longer.
 
     Args:
         directory: where everything is kept; served again later, with the same store, it goes on where it was.
@@ -92,7 +96,7 @@ def serve(
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uploader-local-"))
         root = Path(directory)
-        depot, plan = Depot(root), FaultPlan(parsed)
+        depot, plan, threads = Depot(root), FaultPlan(parsed), Threads(_CALLS)
         listener = stack.enter_context(listen(host, port))
         address = netloc(host, listener.getsockname()[1], secure=certificate is not None)
         origin = f"{'https' if certificate else 'http'}://{address}"
@@ -102,14 +106,15 @@ def serve(
 
         routes: list[Route] = []
         if s3_endpoint and s3_bucket:
-            store = stack.enter_context(
-                bucket_store(s3_endpoint, s3_bucket, root, depot, ttl, lasting=lasting)
-            )
+            backing = bucket_store(s3_endpoint, s3_bucket, root, depot, ttl, threads)
+            store = stack.enter_context(backing)
         else:
             store, routes = disk_store(root, depot, plan, clock, ttl, origin)
+        forgotten = bool(s3_endpoint) and not lasting  # its own store goes with the directory
+        stack.callback(finish, depot, store, threads, forgotten=forgotten)
         connections, log, credentials = Connections(), Log(), Credentials(api_key, api_secret, jwt)
         sweeper = Sweeper(depot, store, clock, ttl + abandon_after)
-        lifecycle = Lifecycle(depot, store, sweeper, clock, stage_delay)
+        lifecycle = Lifecycle(depot, store, sweeper, threads, clock, stage_delay)
         control = ControlApi(depot, store, lifecycle, plan, credentials, clock, resign)
         pacer = None if rate is None else Pacer(rate)
         app = application([*control.routes(), *routes], log, connections, clock, pacer)
