@@ -4,6 +4,9 @@ A presigned URL leads to the store itself, so what it refuses, and how, is the s
 differ in is evened out here: a part that was sent twice is listed once or twice, its newest counts; an
 upload that is joined may or may not be known any more, the object tells; short parts may or may not be
 refused, so the service looks at the sizes itself before it asks for the object.
+
+One thing is not: Swift takes a part after the object was joined, and if its bytes are others than before, the
+object cannot be read until the former ones are sent again. The links hold until their end there.
 """
 
 from __future__ import annotations
@@ -106,12 +109,9 @@ class S3Store:
         return self._objects.open(self._names(upload))
 
     def drop_parts(self, upload: Upload) -> None:
-        """See `Store`. Looks for uploads of this object nobody was told of, too: an answer can be lost.
-
-        What was joined is no longer listed, and so not aborted: that is harmless on some stores only.
-        """
+        """See `Store`. Looks for uploads of this object nobody was told of, too: an answer can be lost."""
         with told("abort the multipart upload"):
-            for multipart_id in self._begun(upload):
+            for multipart_id in {*self._begun(upload), *self._unjoined(upload)}:
                 self._abort(upload, multipart_id)
         self._links.drop(upload.id)
 
@@ -153,13 +153,16 @@ class S3Store:
             )
 
     def _begun(self, upload: Upload) -> list[str]:
-        """The ids of all multipart uploads for the object."""
-        names = self._names(upload)
+        """The ids of all multipart uploads for the object. No key is compared: XML has not every letter."""
         pages = self._quick.get_paginator("list_multipart_uploads").paginate(
-            Bucket=names["Bucket"], Prefix=names["Key"]
+            Bucket=self._bucket, Prefix=f"{upload.id}/"
         )
-        uploads = (begun for page in pages for begun in page.get("Uploads", ()))
-        return [begun["UploadId"] for begun in uploads if begun["Key"] == names["Key"]]
+        return [begun["UploadId"] for page in pages for begun in page.get("Uploads", ())]
+
+    def _unjoined(self, upload: Upload) -> list[str]:
+        """The id of the one that is known, unless it has become the object: not every store minds that."""
+        joined = upload.status in ("validated", "imported")
+        return [] if joined or upload.multipart_id is None else [upload.multipart_id]
 
     def _abort(self, upload: Upload, multipart_id: str) -> None:
         with suppress(GoneError), _gone():
