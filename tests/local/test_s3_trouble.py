@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,15 +108,19 @@ def test_what_waits_for_the_store_says_what_it_answered(
 
 
 def test_a_create_that_is_under_way_when_a_temporary_service_ends_is_aborted(
-    session: Any, relay: Relay, real_store: Store, eventually: Any
+    session: Any, relay: Relay, real_store: Store
 ) -> None:
+    listed = threading.Event()
     relay.held = lambda method, path: method == "POST" and path.endswith("?uploads")
+    relay.broken = lambda *call: lists_uploads(*call) and bool(listed.set())
     with real_store.client() as client, ThreadPoolExecutor() as pool:
         before = begun(client, real_store)
         with session(s3_endpoint=relay.url) as api:
             creating = pool.submit(api.try_create)
             assert relay.holding.wait(10)
-            pool.submit(lambda: (eventually(creating.done), relay.release()))  # it has been cut off
+            pool.submit(
+                lambda: (listed.wait(1), relay.release())
+            )  # what is listed before it comes is too early
         assert isinstance(creating.exception(), httpx.TransportError)
         assert begun(client, real_store) == before
 

@@ -74,7 +74,7 @@ def serve(
         clock_offset: seconds the service's clock is ahead of this machine's.
         rate: bytes per second it takes in of all parts together, more than 0; None as many as come.
         abandon_after: seconds after which a pending upload is dropped whose links have ended, the newest that
-            anybody asked for; 0 or more.
+            anybody asked for; 0 or more. Nobody knows of a part that is still on its way then: allow for it.
         s3_endpoint: the URL of an S3-compatible store that gets the parts instead of `directory`, which then
             has the records only. Credentials are found where boto3 finds them. Such a store has no faults
             and no rate, and a clock of its own.
