@@ -145,3 +145,13 @@ def test_the_end_waits_ten_seconds_for_a_store_that_hangs_and_says_what_stays_th
     assert isinstance(completing.exception(), httpx.TransportError)
     ids = ", ".join(upload["id"] for upload in uploads)
     assert f"what was sent of {ids} stays in the store: it does not answer" in caplog.text
+
+
+def test_what_may_not_be_dropped_at_the_end_is_said_with_the_reason(
+    session: Any, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay.refused = lists_uploads
+    with session(s3_endpoint=relay.url) as api:
+        upload = api.create()
+    why = "the object store did not abort the multipart upload: it answered AccessDenied"
+    assert f"what was sent of {upload['id']} stays in the store: {why}" in caplog.text

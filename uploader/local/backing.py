@@ -100,4 +100,5 @@ def _reason(call: Future[None]) -> str:
     """Why a call came to nothing, or nothing."""
     if not call.done():
         return "it does not answer"
-    return str(call.exception() or "")
+    error = call.exception()
+    return str(error) or type(error).__name__ if error else ""

@@ -61,7 +61,7 @@ class Sweeper:
                 await self.drop_parts(upload.id)
 
     def _withdraw_abandoned(self) -> None:
-        """All in one turn of the event loop: what is asked for or completed while the store waits is kept."""
+        """All in one turn of the event loop: none is completed while the store drops another."""
         for upload in self._depot.uploads():
             if self._is_abandoned(upload):
                 self._depot.withdraw(upload.id)
