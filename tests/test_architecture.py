@@ -36,10 +36,11 @@ MAY_IMPORT = {
     "sample": set(),
     "demo": {"local", "client", "core", "io", "observe", "media", "sample", "saying", "errors", "models"},
     "bench": {"local", "client", "core", "observe", "sample", "errors", "options", "printable", "saying"},
+    "serving": {"local", "observe", "options", "saying"},
     "batch": {"client", "job", "core", "observe", "errors", "models"},
     "commands": {
-        *("batch", "client", "cluster", "job", "pending", "bench", "demo", "local", "observe", "io"),
-        *("errors", "models", "options", "saying"),
+        *("batch", "client", "cluster", "job", "pending", "bench", "demo", "serving", "local"),
+        *("observe", "io", "errors", "models", "options", "saying"),
     },
     "parameters": {"options"},
     "cli": {"commands", "observe", "parameters", "saying", "version"},

@@ -178,7 +178,7 @@ def wait(**given: Any) -> int:
     metavar="AGE",
     default="7d",
     show_default=True,
-    help="Drop a pending upload that nobody asked for for so long.",
+    help="Drop a pending upload so long after its newest URLs have ended.",
 )
 @click.option("--s3-endpoint", metavar="URL", help="Keep parts and objects in the S3 store there.")
 @click.option("--s3-bucket", metavar="NAME", help="The bucket there.")

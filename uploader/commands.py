@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,10 +24,10 @@ from uploader.observe.attempt import Attempt
 from uploader.observe.report import Report
 from uploader.observe.stops import STOPS
 from uploader.observe.table import table
-from uploader.options import JWT_VARIABLE, ResumeOptions, UploadOptions, WaitFor
+from uploader.options import ResumeOptions, UploadOptions, WaitFor
 from uploader.pending import forget as forget_upload
 from uploader.pending import pending_uploads
-from uploader.saying import DONE, USAGE, print_json, say, tell
+from uploader.saying import DONE, print_json, say, tell
 
 _UNFINISHED = (PendingState.INTERRUPTED, PendingState.STOPPED, PendingState.MISSING)
 _ABANDONED = (PendingState.FAILED, PendingState.GONE)
@@ -263,59 +260,12 @@ def wait(
     return report.close()
 
 
-def serve(
-    host: str,
-    port: int,
-    directory: Path | None,
-    *,
-    ttl: float,
-    faults: Sequence[str],
-    no_resign: bool,
-    rate: int | None,
-    abandon_after: timedelta,
-    s3_endpoint: str | None,
-    s3_bucket: str | None,
-) -> int:
-    """Run the embedded service until Ctrl-C."""
-    local = _local()
-    where = f", parts go to bucket {s3_bucket} at {s3_endpoint}" if s3_bucket else ""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        serving = local.serve(
-            directory,
-            host=host,
-            port=port,
-            ttl=ttl,
-            resign=not no_resign,
-            faults=faults,
-            rate=rate,
-            abandon_after=abandon_after.total_seconds(),
-            s3_endpoint=s3_endpoint,
-            s3_bucket=s3_bucket,
-        )
-        with serving as service:
-            for line in (
-                f"# serving {service.base_url}{where}; use it with",
-                *_environment_lines(service.environment),
-            ):
-                tell(line)
-            while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
-                pass
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        say(error.strerror or str(error) if isinstance(error, OSError) else str(error))
-        return USAGE
-    return DONE
+def serve(**options: Any) -> int:
+    """Run the embedded service until it is told to stop."""
+    _local()
+    from uploader.serving import run
 
-
-def _environment_lines(environment: Mapping[str, str]) -> Iterator[str]:
-    """What to type into this system's shell."""
-    windows = sys.platform == "win32"
-    for name, value in environment.items():
-        yield f'$env:{name}="{value}"' if windows else f"export {name}={value}"
-    if os.environ.get(JWT_VARIABLE):  # it would win
-        yield f"Remove-Item Env:{JWT_VARIABLE}" if windows else f"unset {JWT_VARIABLE}"
+    return run(**options)
 
 
 def demo(file: Path | None) -> int:

@@ -259,6 +259,31 @@ def test_an_object_that_cannot_be_stored_fails_with_the_reason(
         api.service.sha256(upload["id"])
 
 
+def test_parts_that_were_lost_before_they_were_joined_fail_the_upload(session: Any, tmp_path: Path) -> None:
+    with session(tmp_path, stage_delay=3600.0) as api:
+        upload = api.create()
+        api.put(upload, 1, b"abc")
+        assert api.complete(upload).status_code == 200
+    (tmp_path / "parts" / upload["id"] / "1.json").unlink()
+    with session(tmp_path, stage_delay=0) as api:
+        done = api.settle(upload, "imported", "failed")
+    assert done["errorMessage"] == "the object has 0 bytes, fileSize is 3"
+
+
+def test_a_record_that_cannot_be_written_is_written_later(
+    session: Any, tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with session(tmp_path, stage_delay=3600.0) as api:
+        upload = api.create()
+        api.put(upload, 1, b"abc")
+        assert api.complete(upload).status_code == 200
+    with session(tmp_path, stage_delay=0.2) as api:
+        (tmp_path / "uploads").rename(tmp_path / "elsewhere")
+        eventually(lambda: "an upload waits, and is tried again: No such file or directory" in caplog.text)
+        (tmp_path / "elsewhere").rename(tmp_path / "uploads")
+        assert api.settle(upload, "imported", "failed")["status"] == "imported"
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"action": "upload-complete"}, {"action": "complete", "parts": []}, {"action": None}, []]
 )

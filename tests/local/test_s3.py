@@ -20,7 +20,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stores.relay import breaking_off
 from tests.stores.store import Store
 from uploader.local import serve
 from uploader.local.s3object import ObjectReader
@@ -51,6 +50,11 @@ class Bucket:
         names = self.names(upload)
         answer = self.client.list_multipart_uploads(Bucket=self.name, Prefix=names["Key"])
         return [it["UploadId"] for it in answer.get("Uploads", ())]
+
+    def count(self, upload: dict[str, Any]) -> int:
+        """Of the multipart uploads for this upload, whatever the key."""
+        answer = self.client.list_multipart_uploads(Bucket=self.name, Prefix=f"{upload['id']}/")
+        return len(answer.get("Uploads", ()))
 
     def abort(self, upload: dict[str, Any]) -> None:
         for multipart_id in self.begun(upload):
@@ -127,27 +131,16 @@ def test_an_object_larger_than_what_is_read_at_once_is_read_whole(start: Any) ->
         assert file.read(1_000_000) == content[17:1_000_017]
 
 
-@pytest.mark.parametrize("times", [1, 2, 4])
-def test_an_object_whose_bytes_break_off_is_read_again_until_it_is_whole(
-    start: Any, real_store: Store, times: int
+def test_links_that_must_not_change_are_kept_for_their_owner_only(
+    session: Any, eventually: Any, tmp_path: Path
 ) -> None:
-    """Three tries at first, and then from the start."""
-    content = bytes(range(256)) * 4096
-    with breaking_off(real_store.endpoint, times) as endpoint:
-        api = start(s3_endpoint=endpoint, stage_delay=0)
-        done = api.send(content)
-        assert api.service.sha256(done["id"]) == sha256(content).hexdigest()
-
-
-def test_links_that_must_not_change_are_kept_for_their_owner_only(session: Any, tmp_path: Path) -> None:
     with session(tmp_path, resign=False, stage_delay=0) as api:
         upload = api.create()
         kept = tmp_path / "links" / f"{upload['id']}.json"
         assert sys.platform == "win32" or stat.S_IMODE(kept.stat().st_mode) == 0o600
         api.put(upload, 1, b"abc")
         api.complete(upload)
-        api.settle(upload, "imported")
-        assert not kept.exists()
+        eventually(lambda: not kept.exists())
 
 
 @pytest.mark.parametrize("content", [b"abc", bytes(PART)])
@@ -181,13 +174,17 @@ def test_two_versions_of_a_part_that_the_store_cannot_tell_apart_do_not_become_a
         assert api.service.sha256(upload["id"]) == sha256(contents[1]).hexdigest()
 
 
-def test_a_part_that_comes_after_complete_does_no_harm(start: Any) -> None:
+@pytest.mark.parametrize("late", [b"abc", b"xyz", b"longer"])
+def test_a_part_that_comes_after_complete_does_no_harm(start: Any, real_store: Store, late: bytes) -> None:
     api = start(stage_delay=0)
     upload = api.create()
     api.put(upload, 1, b"abc")
     api.complete(upload)
     api.settle(upload, "imported")
-    assert api.put(upload, 1, b"abc").status_code in (200, 404)  # Swift takes it
+    if real_store.manners.takes_late_parts and late != b"abc":
+        pytest.skip("the object of this store is broken by it: see tests/stores")
+    taken = real_store.manners.takes_late_parts
+    assert api.put(upload, 1, late).status_code == (200 if taken else 404)
     with api.service.open(upload["id"]) as file:
         assert file.read() == b"abc"
 
@@ -233,6 +230,15 @@ def test_an_upload_the_store_dropped_is_not_found_when_it_is_completed(
     assert refused(api.get(upload))[:2] == (404, "NotFound")
 
 
+def test_a_temporary_service_joins_nothing_any_more_and_drops_the_parts(session: Any, bucket: Bucket) -> None:
+    with session(stage_delay=3600.0) as api:
+        upload = api.create()
+        api.put(upload, 1, b"abc")
+        assert api.complete(upload).json()["upload"]["status"] == "validating"
+        assert bucket.begun(upload)
+    assert bucket.begun(upload) == []
+
+
 def test_what_a_temporary_service_leaves_pending_is_dropped_and_what_is_done_stays(
     session: Any, bucket: Bucket
 ) -> None:
@@ -245,12 +251,23 @@ def test_what_a_temporary_service_leaves_pending_is_dropped_and_what_is_done_sta
 
 
 def test_an_abandoned_upload_is_aborted(start: Any, bucket: Bucket, refused: Any, eventually: Any) -> None:
-    api = start(ttl=1, abandon_after=1)
+    api = start(ttl=1, abandon_after=0)
     upload = api.create()
     assert api.put(upload, 1, b"abc").status_code == 200
     assert bucket.begun(upload)
     eventually(lambda: not bucket.begun(upload))
     assert refused(api.get(upload))[:2] == (404, "NotFound")
+
+
+def test_an_upload_is_aborted_whatever_its_file_is_called(
+    session: Any, bucket: Bucket, real_store: Store
+) -> None:
+    if real_store.name == "swift":
+        pytest.skip("it takes no such name")
+    with session() as api:
+        upload = api.create(fileName="x\ufffe.bin")  # which XML cannot say
+        assert bucket.count(upload) == 1
+    assert bucket.count(upload) == 0
 
 
 def test_an_upload_whose_beginning_was_cut_off_is_aborted(
@@ -270,7 +287,7 @@ def test_an_upload_whose_beginning_was_cut_off_is_aborted(
 def test_a_store_that_is_down_is_told_as_503_and_outlasted(
     own_store: Store, begin: Callable[..., Any], refused: Any, eventually: Any, tmp_path: Path
 ) -> None:
-    api = begin(own_store, tmp_path, stage_delay=0.5, ttl=60, abandon_after=60)
+    api = begin(own_store, tmp_path, stage_delay=0.5)
     upload, other = api.create(), api.create()
     assert api.put(upload, 1, b"abc").status_code == api.put(other, 1, b"abc").status_code == 200
     assert api.complete(upload).status_code == 200
@@ -282,7 +299,7 @@ def test_a_store_that_is_down_is_told_as_503_and_outlasted(
         assert own_store.access_key not in message
     eventually(lambda: api.show(upload)["status"] == "validating")
     own_store.start()
-    assert api.settle(upload, "imported", "failed")["status"] == "imported"
+    eventually(lambda: api.show(upload)["status"] == "imported", 60)
     assert api.complete(other).status_code == 200
     assert api.settle(other, "imported", "failed")["status"] == "imported"
 
@@ -307,6 +324,7 @@ def begin(start: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         ({"s3_endpoint": "store.example"}, "must be a URL"),
         ({"s3_endpoint": "https://key:secret@store.example"}, "must be a URL such as [^@]*$"),
         ({"s3_endpoint": "http://store.example:x"}, "must be a URL"),
+        ({"s3_endpoint": "http://store.example"}, "must be https, or on this machine"),
         ({"s3_endpoint": "http://127.0.0.1:1"}, "http://127.0.0.1:1 cannot be reached"),
         ({"s3_bucket": "nonesuch"}, "has no bucket 'nonesuch'"),
         ({"s3_bucket": "no/bucket"}, "'no/bucket' cannot be the name of a bucket"),
@@ -319,6 +337,36 @@ def test_what_cannot_work_is_told_before_the_service_starts(
     behind: dict[str, Any], wrong: dict[str, Any], said: str
 ) -> None:
     with pytest.raises((ValueError, OSError), match=said), serve(**(behind | wrong)):
+        pass
+
+
+def test_a_directory_belongs_to_the_store_it_was_begun_with(
+    behind: dict[str, Any], session: Any, tmp_path: Path
+) -> None:
+    own, bucket = tmp_path / "own", tmp_path / "bucket"
+    with serve(own), session(bucket):
+        pass
+    with (
+        pytest.raises(ValueError, match="own belongs to the service's own store, not to bucket"),
+        session(own),
+    ):
+        pass
+    said = (
+        f"bucket belongs to bucket {behind['s3_bucket']} at {behind['s3_endpoint']}, not to the service's own"
+    )
+    with pytest.raises(ValueError, match=said), serve(bucket):
+        pass
+    with session(bucket, s3_endpoint=f"{behind['s3_endpoint']}/") as api:
+        assert api.try_create().status_code == 200
+
+
+def test_a_directory_with_uploads_that_does_not_say_whose_it_is_is_the_own_stores(
+    session: Any, tmp_path: Path
+) -> None:
+    with session(tmp_path, s3_endpoint=None, s3_bucket=None) as api:
+        api.create()
+    (tmp_path / "store").unlink()  # as it was made before it was written down
+    with pytest.raises(ValueError, match="belongs to the service's own store"), session(tmp_path):
         pass
 
 
@@ -382,7 +430,7 @@ def test_a_private_authority_is_trusted_by_name_only(
     [
         (["--s3-bucket", "uploads"], "--s3-endpoint and --s3-bucket go together"),
         (["--s3-endpoint", "http://127.0.0.1:1", "--s3-bucket", "uploads"], "cannot be reached"),
-        (["--abandon-after", "1m"], "abandon_after must be 3600.0 seconds (ttl) or more"),
+        (["--ttl", "0"], "ttl must be more than 0"),
     ],
 )
 def test_the_command_says_in_a_line_why_it_does_not_serve(behind: Any, wrong: list[str], said: str) -> None:

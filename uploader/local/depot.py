@@ -1,6 +1,7 @@
 """The records of the uploads, in one directory, so that the service can be stopped and started again.
 
 uploads/ID.json             the record of an upload
+store                       which store has their parts and objects
 *.tmp                       not finished; removed at the next start
 """
 
@@ -11,6 +12,9 @@ import secrets
 from pathlib import Path
 
 from uploader.local.records import Upload
+
+OWN = "the service's own store"
+"""What a directory with uploads belongs to that does not say so."""
 
 
 class Depot:
@@ -39,6 +43,19 @@ class Depot:
         """Keep a new or changed record."""
         write_atomically(self._record(upload.id), upload.to_json())
         self._uploads[upload.id] = upload
+
+    def belong(self, store: str) -> None:
+        """Keep, at the first use, which store the uploads are in; it is `store`, in words, from then on.
+
+        Raises:
+            ValueError: they are in another store, where this one would not find anything of them.
+        """
+        path = self._root.parent / "store"
+        if not path.exists():
+            write_atomically(path, (OWN if self._uploads else store).encode())
+        before = path.read_text(encoding="utf-8")
+        if before != store:
+            raise ValueError(f"{path.parent} belongs to {before}, not to {store}: take another directory")
 
     def withdraw(self, upload_id: str) -> None:
         """Let nobody find an upload any more. It is not forgotten: there are still its bytes to remove."""

@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 from uploader.local.depot import folder, write_atomically
 from uploader.local.links import Links
 from uploader.local.records import Upload
-from uploader.local.store import BLOCK, Link, StoppedError, StoredPart
+from uploader.local.store import BLOCK, Link, StoppedError, StoredPart, check_size
 
 T = TypeVar("T")
 
@@ -81,6 +81,7 @@ class DiskStore:
         """See `Store`. Raises OSError too: the disk is full, for one."""
         parts = sorted(self._parts.get(upload.id, {}).items())
         target, digest = self._object(upload.id), hashlib.sha256()
+        check_size(upload, sum(part.size for _, part in parts))
         partial = target.with_name(f"{upload.id}.tmp")
         with partial.open("wb") as file:
             for _, part in parts:

@@ -16,11 +16,12 @@ DEFAULT_OWNER = "proj_local"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One upload. Times are epoch seconds of the service's clock, sizes bytes; `sha256` is the object's.
+    """One upload. Times are epoch seconds of the service's clock, sizes bytes.
 
-    `session` and `issued_at` are what links of the disk store that must not change are signed with, so that
-    the very same can be shown again. `multipart_id` is what an S3 store calls the upload, `asked_at` when
-    its links were last asked for.
+    `sha256` is the object's, where the service has joined it itself. `session` and `issued_at` are what links
+    of the disk store that must not change are signed with, so that the very same can be shown again.
+    `multipart_id` is what an S3 store calls the upload, `asked_at` when its links were last asked for,
+    `parts_dropped` whether it is done and nothing is left of its parts.
     """
 
     id: str
@@ -42,8 +43,9 @@ class Upload:
     sha256: str | None = None
     multipart_id: str | None = None
     asked_at: float = 0.0
+    parts_dropped: bool = False
 
-    def moved(self, status: Status, now: float, **changes: str) -> Upload:
+    def moved(self, status: Status, now: float, **changes: str | None) -> Upload:
         """The record in its next status, with `changes` to other fields."""
         return replace(self, status=status, updated_at=now, **changes)  # type: ignore[arg-type]
 

@@ -4,15 +4,16 @@ A presigned URL leads to the store itself, so what it refuses, and how, is the s
 differ in is evened out here: a part that was sent twice is listed once or twice, its newest counts; an
 upload that is joined may or may not be known any more, the object tells; short parts may or may not be
 refused, so the service looks at the sizes itself before it asks for the object.
+
+One thing is not: Swift takes a part after the object was joined, and if its bytes are others than before, the
+object cannot be read until the former ones are sent again. The links hold until their end there.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,56 +26,48 @@ from uploader.local.records import Upload
 from uploader.local.s3client import check_bucket, code_of, make_client, told
 from uploader.local.s3links import S3Links
 from uploader.local.s3object import Objects
-from uploader.local.store import (
-    AssemblyError,
-    GoneError,
-    Link,
-    StoredPart,
-)
+from uploader.local.store import AssemblyError, GoneError, Link, StoredPart, check_size
+from uploader.local.threads import Threads
 
 T = TypeVar("T")
 
 _LONGEST_NAME = 255  # bytes: what a file system takes; some stores are made of files
-_AT_ONCE = 8  # calls of the API that wait for the store
+_CONNECTIONS = 32  # that a client keeps
 
 # Said of parts that will never become an object. Anything else may pass.
 _UNFIT = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "EntityTooLarge", "MalformedXML")
 
 
 @contextmanager
-def s3_store(endpoint: str, bucket: str, root: Path, ttl: float) -> Iterator[S3Store]:
-    """The store at `endpoint` (a URL), as long as the block lasts; `root` and `ttl` are those of the service.
+def s3_store(endpoint: str, bucket: str, root: Path, ttl: float, threads: Threads) -> Iterator[S3Store]:
+    """The store at `endpoint` (a URL), as long as the block lasts; the rest is the service's.
 
     Raises:
         ValueError: `endpoint` or `bucket` is none.
         StoreDownError: it cannot be used; the message says why.
     """
     # A client of the API waits 30 s for an answer; it gets one that says what is wrong, if a store hangs.
-    # The end of the service waits for the last call of either.
-    quick = make_client(endpoint, patience=10, attempts=2, connections=_AT_ONCE)
-    patient = make_client(endpoint, patience=60, attempts=2, connections=32)
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="uploader-local-s3")
-    with closing(quick), closing(patient), pool:
+    quick = make_client(endpoint, patience=10, attempts=2, connections=_CONNECTIONS)
+    patient = make_client(endpoint, patience=60, attempts=2, connections=_CONNECTIONS)
+    with closing(quick), closing(patient):
         check_bucket(quick, endpoint, bucket)
         links = S3Links(quick, folder(root, "links"), math.ceil(ttl))
-        yield S3Store(quick, patient, pool, bucket, links)
+        yield S3Store(quick, patient, threads, bucket, links)
 
 
 class S3Store:
     """Parts and objects in `bucket`; an object's key is UPLOAD_ID/FILE_NAME, or its end.
 
-    `quick` and `patient` are clients, for calls of the API and for long work; `pool` carries the former out.
+    `quick` and `patient` are clients, for calls of the API and for long work.
     """
 
-    def __init__(
-        self, quick: Any, patient: Any, pool: ThreadPoolExecutor, bucket: str, links: S3Links
-    ) -> None:
-        self._quick, self._patient, self._pool = quick, patient, pool
+    def __init__(self, quick: Any, patient: Any, threads: Threads, bucket: str, links: S3Links) -> None:
+        self._quick, self._patient, self._threads = quick, patient, threads
         self._bucket, self._links, self._objects = bucket, links, Objects(patient)
 
     async def run(self, call: Callable[[], T]) -> T:
-        """In a thread of its own pool, so that no call of the API waits for an object to be read."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        """In a thread, so that nobody else waits for the store."""
+        return await self._threads.run(call)
 
     def begin(self, upload: Upload) -> Upload:
         """See `Store`."""
@@ -101,30 +94,24 @@ class S3Store:
             return {}
         return {number: StoredPart(one["Size"], _md5(one)) for number, (one, *_) in newest.items()}
 
-    def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str:
-        """See `Store`."""
-        names = self._names(upload)
+    def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> None:  # noqa: ARG002 - one call does it
+        """See `Store`. The bytes are not read: who sent a part has looked at its ETag."""
         with suppress(GoneError):  # joined before, but nobody was left to hear so: the object tells
             self._join(upload)
         try:
-            size = self._objects.size(names)
+            size = self._objects.size(self._names(upload))
         except FileNotFoundError:
             raise AssemblyError("the object store has dropped the parts") from None
-        if size != upload.file_size:
-            raise AssemblyError(f"the object has {size} bytes, fileSize is {upload.file_size}")
-        return self._objects.sha256(names, size, stopped)
+        check_size(upload, size)
 
     def open(self, upload: Upload) -> BinaryIO:
         """See `Store`."""
         return self._objects.open(self._names(upload))
 
     def drop_parts(self, upload: Upload) -> None:
-        """See `Store`. Looks for uploads of this object nobody was told of, too: an answer can be lost.
-
-        What was joined is no longer listed, and so not aborted: that is harmless on some stores only.
-        """
+        """See `Store`. Looks for uploads of this object nobody was told of, too: an answer can be lost."""
         with told("abort the multipart upload"):
-            for multipart_id in self._begun(upload):
+            for multipart_id in {*self._begun(upload), *self._unjoined(upload)}:
                 self._abort(upload, multipart_id)
         self._links.drop(upload.id)
 
@@ -166,13 +153,16 @@ class S3Store:
             )
 
     def _begun(self, upload: Upload) -> list[str]:
-        """The ids of all multipart uploads for the object."""
-        names = self._names(upload)
+        """The ids of all multipart uploads for the object. No key is compared: XML has not every letter."""
         pages = self._quick.get_paginator("list_multipart_uploads").paginate(
-            Bucket=names["Bucket"], Prefix=names["Key"]
+            Bucket=self._bucket, Prefix=f"{upload.id}/"
         )
-        uploads = (begun for page in pages for begun in page.get("Uploads", ()))
-        return [begun["UploadId"] for begun in uploads if begun["Key"] == names["Key"]]
+        return [begun["UploadId"] for page in pages for begun in page.get("Uploads", ())]
+
+    def _unjoined(self, upload: Upload) -> list[str]:
+        """The id of the one that is known, unless it has become the object: not every store minds that."""
+        joined = upload.status in ("validated", "imported")
+        return [] if joined or upload.multipart_id is None else [upload.multipart_id]
 
     def _abort(self, upload: Upload, multipart_id: str) -> None:
         with suppress(GoneError), _gone():

@@ -36,13 +36,13 @@ def make_client(endpoint: str, *, patience: float, attempts: int, connections: i
     authorities in `SSL_CERT_FILE` too.
 
     Args:
-        endpoint: the store's origin, http or https.
+        endpoint: the store's origin: https, or http on this machine.
         patience: seconds to wait for the next byte of an answer.
         attempts: how often a call is made that fails for a passing reason.
         connections: how many are kept.
 
     Raises:
-        ValueError: `endpoint` is no such URL.
+        ValueError: `endpoint` is no such URL, or files would go there in the clear.
         StoreDownError: boto3 is configured for what is not there.
     """
     _check_endpoint(endpoint)
@@ -76,6 +76,10 @@ def _check_endpoint(endpoint: str) -> None:
         fit = False
     if not fit or where.username is not None or where.query or where.fragment:
         raise ValueError("the S3 endpoint must be a URL such as https://s3.example.com:9000, and no more")
+    if where.scheme == "http" and not is_loopback(where.hostname or ""):
+        raise ValueError(
+            "the S3 endpoint must be https, or on this machine: files go nowhere else in the clear"
+        )
 
 
 def check_bucket(client: Any, endpoint: str, bucket: str) -> None:

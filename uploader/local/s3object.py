@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping
@@ -10,15 +9,12 @@ from contextlib import closing
 from functools import partial
 from typing import Any, BinaryIO, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from uploader.local.s3client import code_of, told
-from uploader.local.store import StoppedError, StoreDownError
+from uploader.local.store import StoreDownError
 
 _HEAD = 256 * 1024  # bytes: what a look into an object asks for at once
-_RANGE = 16 * 1024 * 1024  # bytes: what reading all of it does
-_TRIES = 3  # of a range whose bytes did not all come
 
 Names = Mapping[str, str]
 """The `Bucket` and `Key` of an object, as boto3 calls them."""
@@ -44,15 +40,6 @@ class Objects:
         """An object, to read and to seek in. Raises FileNotFoundError if there is none."""
         return io.BufferedReader(ObjectReader(partial(self._fetch, names), self.size(names)), _HEAD)
 
-    def sha256(self, names: Names, size: int, stopped: Callable[[], bool]) -> str:
-        """The hex SHA-256 of an object of `size` bytes. Raises StoppedError once `stopped()` is true."""
-        digest = hashlib.sha256()
-        for start in range(0, size, _RANGE):
-            if stopped():
-                raise StoppedError
-            digest.update(self._fetch(names, start, min(_RANGE, size - start)))
-        return digest.hexdigest()
-
     def remove(self, names: Names) -> None:
         """Remove an object. Does nothing if there is none."""
         with told("remove the object"):
@@ -60,20 +47,12 @@ class Objects:
 
     def _fetch(self, names: Names, start: int, count: int) -> bytes:
         with told("read the object"):
-            data = self._read(names, f"bytes={start}-{start + count - 1}", _TRIES)
+            answer = self._client.get_object(**names, Range=f"bytes={start}-{start + count - 1}")
+            with closing(answer["Body"]) as body:
+                data = cast(bytes, body.read())
         if len(data) != count:
             raise StoreDownError(f"the object store answered {len(data)} bytes, asked for {count}")
         return data
-
-    def _read(self, names: Names, wanted: str, tries: int) -> bytes:
-        answer = self._client.get_object(**names, Range=wanted)
-        try:
-            with closing(answer["Body"]) as body:
-                return cast(bytes, body.read())
-        except (BotoCoreError, HTTPError):  # boto3 repeats only what fails before the first byte
-            if tries == 1:
-                raise
-        return self._read(names, wanted, tries - 1)
 
 
 class ObjectReader(io.RawIOBase):
@@ -113,5 +92,5 @@ class ObjectReader(io.RawIOBase):
         return count
 
     def readall(self) -> bytes:
-        """Read to the end, in larger steps than the 8 KiB of any other raw file."""
-        return b"".join(iter(partial(self.read, _RANGE), b""))
+        """Read to the end at once, where any other raw file takes steps of 8 KiB."""
+        return self.read(max(0, self._size - self._at)) or b""

@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.routing import Route
 
 from uploader.local.app import application
-from uploader.local.backing import bucket_store, check_s3, disk_store
+from uploader.local.backing import bucket_store, check_s3, disk_store, finish
 from uploader.local.connections import Connections
 from uploader.local.control import ControlApi
 from uploader.local.credentials import Credentials
@@ -27,6 +27,9 @@ from uploader.local.running import Certificate, Server, configuration, running
 from uploader.local.service import Service
 from uploader.local.signing import LONGEST
 from uploader.local.sweeping import Sweeper
+from uploader.local.threads import Threads
+
+_CALLS = 32  # that block, at the same time
 
 
 @contextmanager
@@ -51,11 +54,12 @@ def serve(
 ) -> Iterator[Service]:
     """Run a Scenario-compatible upload service, for as long as the block lasts.
 
-    Inside the block it is bound and answering; afterwards its thread and its connections are gone.
+    Inside the block it is bound and answering; afterwards its thread and its connections are gone. An
+    S3 store that hangs makes the end of the block take ten seconds, no longer.
 
     Args:
-        directory: where everything is kept; served again later, it goes on where it was. One service at a
-            time may use it. None: a temporary one, removed on exit.
+        directory: where everything is kept; served again later, with the same store, it goes on where it was.
+            One service at a time may use it. None: a temporary one, removed on exit.
         host: a loopback address or "localhost"; the service is for development and its secret is known.
         port: the TCP port; 0 takes a free one.
         ttl: seconds a part URL lives, more than 0, up to seven days. Dates in URLs have whole seconds, so it
@@ -69,16 +73,16 @@ def serve(
         stage_delay: seconds before each step of the status from validating on.
         clock_offset: seconds the service's clock is ahead of this machine's.
         rate: bytes per second it takes in of all parts together, more than 0; None as many as come.
-        abandon_after: seconds after which a pending upload is dropped whose links nobody asked for, at least
-            `ttl`.
+        abandon_after: seconds after which a pending upload is dropped whose links have ended, the newest that
+            anybody asked for; 0 or more. Nobody knows of a part that is still on its way then: allow for it.
         s3_endpoint: the URL of an S3-compatible store that gets the parts instead of `directory`, which then
             has the records only. Credentials are found where boto3 finds them. Such a store has no faults
             and no rate, and a clock of its own.
         s3_bucket: the bucket there, which must exist.
 
     Raises:
-        ValueError: a fault does not parse, the host is not a loopback address, a number is out of range, or
-            something is asked for that an S3 store cannot do.
+        ValueError: a fault does not parse, the host is not a loopback address, a number is out of range, the
+            directory belongs to another store, or something is asked for that an S3 store cannot do.
         OSError: the port is taken, or the directory, the certificate or the S3 store cannot be used.
         ModuleNotFoundError: an S3 store needs boto3.
     """
@@ -92,7 +96,7 @@ def serve(
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uploader-local-"))
         root = Path(directory)
-        depot, plan = Depot(root), FaultPlan(parsed)
+        depot, plan, threads = Depot(root), FaultPlan(parsed), Threads(_CALLS)
         listener = stack.enter_context(listen(host, port))
         address = netloc(host, listener.getsockname()[1], secure=certificate is not None)
         origin = f"{'https' if certificate else 'http'}://{address}"
@@ -102,14 +106,15 @@ def serve(
 
         routes: list[Route] = []
         if s3_endpoint and s3_bucket:
-            store = stack.enter_context(
-                bucket_store(s3_endpoint, s3_bucket, root, depot, ttl, lasting=lasting)
-            )
+            backing = bucket_store(s3_endpoint, s3_bucket, root, depot, ttl, threads)
+            store = stack.enter_context(backing)
         else:
             store, routes = disk_store(root, depot, plan, clock, ttl, origin)
+        forgotten = bool(s3_endpoint) and not lasting  # its own store goes with the directory
+        stack.callback(finish, depot, store, threads, forgotten=forgotten)
         connections, log, credentials = Connections(), Log(), Credentials(api_key, api_secret, jwt)
-        sweeper = Sweeper(depot, store, clock, abandon_after)
-        lifecycle = Lifecycle(depot, store, sweeper, clock, stage_delay)
+        sweeper = Sweeper(depot, store, clock, ttl + abandon_after)
+        lifecycle = Lifecycle(depot, store, sweeper, threads, clock, stage_delay)
         control = ControlApi(depot, store, lifecycle, plan, credentials, clock, resign)
         pacer = None if rate is None else Pacer(rate)
         app = application([*control.routes(), *routes], log, connections, clock, pacer)
@@ -125,5 +130,5 @@ def _check_numbers(ttl: float, stage_delay: float, rate: float | None, abandon_a
         raise ValueError(f"stage_delay must be 0 seconds or more, not {stage_delay}")
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"rate must be more than 0 bytes per second, not {rate}")
-    if not ttl <= abandon_after < float("inf"):
-        raise ValueError(f"abandon_after must be {ttl} seconds (ttl) or more, not {abandon_after}")
+    if not 0 <= abandon_after < float("inf"):
+        raise ValueError(f"abandon_after must be 0 seconds or more, not {abandon_after}")

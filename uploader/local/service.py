@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, BinaryIO
 
 from uploader.local.credentials import Credentials
 from uploader.local.depot import Depot
 from uploader.local.recording import Log, Recorded
 from uploader.local.records import Upload
-from uploader.local.store import Store, StoredPart
+from uploader.local.store import BLOCK, Store, StoreDownError, StoredPart
 
 
 class Service:
@@ -60,14 +61,32 @@ class Service:
         return self._store.open(self._found(upload_id))
 
     def sha256(self, upload_id: str) -> str:
-        """The hex SHA-256 of the assembled object. Raises KeyError if there is no upload or no object yet."""
-        digest = self._found(upload_id).sha256
-        if digest is None:
-            raise KeyError(f"{upload_id} has not been assembled")
-        return digest
+        """The hex SHA-256 of the assembled object; one in an S3 store is read for it.
+
+        Raises:
+            KeyError: there is no upload, or no object yet.
+            OSError: the object cannot be read.
+        """
+        upload = self._found(upload_id)
+        if upload.sha256 is not None:
+            return upload.sha256
+        try:
+            with self._store.open(upload) as file:
+                return _sha256(file)
+        except StoreDownError:
+            raise
+        except OSError:
+            raise KeyError(f"{upload_id} has not been assembled") from None
 
     def _found(self, upload_id: str) -> Upload:
         upload = self._depot.find(upload_id)
         if upload is None:
             raise KeyError(upload_id)
         return upload
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    return digest.hexdigest()

@@ -50,6 +50,12 @@ class AssemblyError(Exception):
     """The parts did not become the object, and never will; the message tells why, for a person."""
 
 
+def check_size(upload: Upload, size: int) -> None:
+    """Raise AssemblyError unless the `size` in bytes of an upload's object is what it should be."""
+    if size != upload.file_size:
+        raise AssemblyError(f"the object has {size} bytes, fileSize is {upload.file_size}")
+
+
 class Store(Protocol):
     """The parts and objects of uploads.
 
@@ -72,8 +78,8 @@ class Store(Protocol):
             GoneError: the upload is pending, but not for the store.
         """
 
-    def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str:
-        """Join the parts into the object and return its SHA-256 in hex.
+    def assemble(self, upload: Upload, stopped: Callable[[], bool]) -> str | None:
+        """Join the parts into the object; its SHA-256 in hex, if its bytes passed through here.
 
         Raises:
             StoppedError: `stopped()` has become true.

@@ -1,0 +1,94 @@
+"""`uploader serve` with a store that does not do what it should: what is said, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.command.conftest import spawn
+from tests.stores.processes import wait_until
+from tests.stores.relay import Relay, relaying
+from tests.stores.store import Store
+from uploader import Uploader
+
+QUICKLY = 5.0  # seconds, on a machine with other things to do
+
+
+@pytest.fixture
+def relay(store: Store) -> Iterator[Relay]:
+    with relaying(store.endpoint) as opened:
+        yield opened
+
+
+def start(store: Store, relay: Relay, *arguments: str | Path) -> subprocess.Popen[str]:
+    where = ("--s3-endpoint", relay.url, "--s3-bucket", store.bucket)
+    return spawn("serve", "--port", "0", *where, *arguments, **store.environment)
+
+
+def client_of(process: subprocess.Popen[str]) -> Uploader:
+    """A client of the service, when it is there."""
+    assert process.stdout is not None
+    text = "".join(process.stdout.readline() for _ in range(4))
+    environment = dict(re.findall(r"(SCENARIO_\w+)=\"?([^\"\s]+)", text))
+    return Uploader(
+        base_url=environment["SCENARIO_BASE_URL"],
+        api_key=environment["SCENARIO_SDK_API_KEY"],
+        api_secret=environment["SCENARIO_SDK_API_SECRET"],
+    )
+
+
+def test_a_warning_is_said_once(store: Store, relay: Relay, picture: Path, tmp_path: Path) -> None:
+    refused = []
+    relay.refused = lambda method, path: "prefix=upload_" in path and not refused.append(path)
+    process = start(store, relay, "--dir", tmp_path / "state", "--ttl", "1", "--abandon-after", "0s")
+    with client_of(process) as uploader:
+        uploader.upload(picture, wait_for="imported", progress=False)
+        wait_until(lambda: len(refused) > 2, 20, "it is tried again")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert err == (
+        "uploader: what is left of an upload stays for now: "
+        "the object store did not abort the multipart upload: it answered AccessDenied\n"
+    )
+
+
+def test_a_start_that_waits_for_the_store_ends_at_ctrl_c(store: Store, relay: Relay) -> None:
+    relay.held = lambda *_: True
+    process, began = start(store, relay), time.monotonic()
+    assert relay.holding.wait(20)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert time.monotonic() - began < 2 * QUICKLY
+
+
+def test_a_second_signal_does_not_wait_for_the_store(store: Store, relay: Relay) -> None:
+    process = start(store, relay)
+    body = {"fileName": "a.bin", "contentType": "a/b", "fileSize": 3, "kind": "asset", "parts": 1}
+    with client_of(process) as uploader, ThreadPoolExecutor() as pool:
+        relay.held = lambda method, path: method == "POST"
+        key = ("local-key", "local-secret")
+        pool.submit(httpx.post, f"{uploader.base_url}/uploads", json=body, auth=key, trust_env=False)
+        assert relay.holding.wait(20)
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: not listens(uploader.base_url), 5, "the service ends")
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+        assert time.monotonic() - began < QUICKLY
+
+
+def listens(url: str) -> bool:
+    where = urlsplit(url)
+    with socket.socket() as connection:
+        return connection.connect_ex((where.hostname, where.port)) == 0

@@ -1,0 +1,51 @@
+"""Calls that block, each in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Daemon threads, unlike those of concurrent.futures: what hangs in one does not keep the process alive.
+
+    At most `at_once` calls are made at the same time, the others wait for their turn.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._turns = threading.Semaphore(at_once)
+        self._under_way = set[Future[Any]]()
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """What the call returns. One that has begun comes to its end though who waits for it is cancelled."""
+        return await asyncio.wrap_future(self.start(call))
+
+    def start(self, call: Callable[[], T]) -> Future[T]:
+        """Make a call; what will come of it."""
+        future = Future[T]()
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        work = (future, call)
+        threading.Thread(target=self._work, args=work, name="uploader-local-call", daemon=True).start()
+        return future
+
+    def wait(self, deadline: float) -> None:
+        """Until all calls have come to their end, or `deadline`, by time.monotonic."""
+        wait(self._under_way.copy(), max(0.0, deadline - time.monotonic()))
+
+    def _work(self, future: Future[T], call: Callable[[], T]) -> None:
+        with self._turns:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is asked for
+                future.set_exception(error)
+            else:
+                future.set_result(result)

@@ -1,0 +1,109 @@
+"""`uploader serve`: the embedded service, until the command is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from uploader import local
+from uploader.observe.stops import STOPS
+from uploader.options import JWT_VARIABLE
+from uploader.saying import DONE, USAGE, say, tell
+
+
+def run(
+    host: str,
+    port: int,
+    directory: Path | None,
+    *,
+    ttl: float,
+    faults: Sequence[str],
+    no_resign: bool,
+    rate: int | None,
+    abandon_after: timedelta,
+    s3_endpoint: str | None,
+    s3_bucket: str | None,
+) -> int:
+    """Serve until Ctrl-C or SIGTERM; a second one ends the process at once."""
+    where = f", parts go to bucket {s3_bucket} at {s3_endpoint}" if s3_bucket else ""
+    serving = local.serve(
+        directory,
+        host=host,
+        port=port,
+        ttl=ttl,
+        resign=not no_resign,
+        faults=faults,
+        rate=rate,
+        abandon_after=abandon_after.total_seconds(),
+        s3_endpoint=s3_endpoint,
+        s3_bucket=s3_bucket,
+    )
+    try:
+        with _warnings_said(), ExitStack() as stack:
+            with STOPS.armed():  # a store that does not answer can be given up
+                service = stack.enter_context(serving)
+                stop = _stopped_by_signals()
+            tell(f"# serving {service.base_url}{where}; use it with")
+            for line in _environment_lines(service.environment):
+                tell(line)
+            while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
+                pass
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        say(error.strerror or str(error) if isinstance(error, OSError) else str(error))
+        return USAGE
+    return DONE
+
+
+def _stopped_by_signals() -> threading.Event:
+    """What the next signal sets. The one after that does what it does to any process."""
+    stop, numbers = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+
+    def heed(*_: object) -> None:
+        stop.set()
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        signal.signal(number, heed)
+    return stop
+
+
+class _Sayer(logging.Handler):
+    """Says each message once: what waits for a store has the same to say again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said = set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging."""
+        text = record.getMessage()
+        if text not in self._said:
+            self._said.add(text)
+            say(text)
+
+
+@contextmanager
+def _warnings_said() -> Iterator[None]:
+    logger, sayer = logging.getLogger("uploader.local"), _Sayer()
+    logger.addHandler(sayer)
+    try:
+        yield
+    finally:
+        logger.removeHandler(sayer)
+
+
+def _environment_lines(environment: Mapping[str, str]) -> Iterator[str]:
+    """What to type into this system's shell."""
+    windows = sys.platform == "win32"
+    for name, value in environment.items():
+        yield f'$env:{name}="{value}"' if windows else f"export {name}={value}"
+    if os.environ.get(JWT_VARIABLE):  # it would win
+        yield f"Remove-Item Env:{JWT_VARIABLE}" if windows else f"unset {JWT_VARIABLE}"
