@@ -40,7 +40,7 @@ class Api:
 
     def __init__(self, service: Service, verify: ssl.SSLContext = TRUST) -> None:
         self.service = service
-        self.http = httpx.Client(auth=(service.api_key, service.api_secret), verify=verify, timeout=10)
+        self.http = httpx.Client(auth=(service.api_key, service.api_secret), verify=verify, timeout=30)
         self.store = httpx.Client(verify=verify, timeout=10)
 
     def close(self) -> None:

@@ -289,6 +289,13 @@ def test_breaks_that_are_final_say_what_to_do(kind: Break, said: str, final: boo
     assert verdict.final == final
 
 
+@pytest.mark.parametrize("kind", [Break.UNUSABLE, Break.UNFIT])
+def test_where_there_is_no_advice_there_is_none(kind: Break) -> None:
+    verdict = judge_part(Broken(kind, "why"))
+    assert isinstance(verdict, Fail)
+    assert verdict.detail == f"{kind}: why"
+
+
 def test_a_lost_worker_is_no_fault_of_the_network_and_not_outlasted_for_ever() -> None:
     verdict = judge_part(Broken(Break.LOST, "KilledWorker"))
     assert isinstance(verdict, Retry)

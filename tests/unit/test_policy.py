@@ -80,3 +80,9 @@ def test_a_name_is_judged_by_where_it_leads(
     policy: StoragePolicy, host: str, address: str, permitted: bool
 ) -> None:
     assert policy.permits(host, address) == permitted
+
+
+def test_of_several_addresses_those_that_are_permitted_are_left() -> None:
+    found = ["10.0.0.5", "8.8.8.8", "127.0.0.1", "2606:4700::1"]
+    assert PUBLIC.permitted("store.example", found) == ["8.8.8.8", "2606:4700::1"]
+    assert NAMED.permitted("store.example", found) == found
