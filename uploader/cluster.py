@@ -52,7 +52,7 @@ def _check(address: str) -> None:
         asyncio.run(_greet(address))
     except TypeError:  # so it says that it was given no certificates
         raise InputError(f"{address}: {_SET_TLS}") from None
-    except (OSError, ValueError) as error:  # TimeoutError is one
+    except (OSError, ValueError, RuntimeError) as error:  # TimeoutError too, and where TLS is required
         said = str(error) or f"nothing came within {PATIENCE} s"
         raise InputError(f"no Dask scheduler answers at {address}: {said}") from None
 

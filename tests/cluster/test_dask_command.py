@@ -68,6 +68,35 @@ def test_where_no_scheduler_is_it_ends_before_anything_is_sent(address: str, sai
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("address", "setting", "said"),
+    [
+        ("tls://127.0.0.1:1", {}, "needs DASK_DISTRIBUTED__COMM__TLS__CA_FILE"),
+        ("tcp://127.0.0.1:1", {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}, "encryption required"),
+    ],
+)
+def test_what_is_missing_for_tls_is_told(
+    address: str, setting: dict[str, str], said: str, file: Path
+) -> None:
+    with serve() as service:
+        environment = service.environment | setting
+        process = spawn("upload", file, "--dask", address, "--kind", "model", **environment)
+        _, err = process.communicate(timeout=60)
+        assert not service.requests
+    assert process.returncode == 2
+    assert said in err
+    assert "report" not in err
+
+
+def test_what_answers_but_is_no_scheduler_is_told(file: Path) -> None:
+    with serve() as service:
+        address = "tcp://" + service.base_url.split("/")[2]
+        process = spawn("upload", file, "--dask", address, "--kind", "model", **service.environment)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"no Dask scheduler answers at {address}: nothing came within" in err
+
+
 def test_without_dask_it_says_what_to_install(file: Path) -> None:
     script = (
         "import sys; sys.modules['distributed'] = None;"
