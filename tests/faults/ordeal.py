@@ -321,7 +321,7 @@ class Ordeal:
 
     def _check_nothing_left(self) -> None:
         names = [thread.name for thread in threading.enumerate()]
-        left = [it for it in names if it.startswith("uploader-") and it != "uploader-local"]
+        left = [it for it in names if it.startswith("uploader-") and not it.startswith("uploader-local")]
         assert not left, f"threads are left: {left}"
         assert self._locks() <= self._dead_locks, "a lock is left"
 

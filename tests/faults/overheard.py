@@ -32,7 +32,9 @@ class _Ear(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.threadName == "uploader-local":  # the service, which is in this process in tests only
+        if str(record.threadName).startswith(
+            "uploader-local"
+        ):  # the service, which is in this process in tests only
             return
         said = f"{record.name}: {record.getMessage()}"
         self._lines += [said, str(record.args), repr(vars(record)), self.format(record)]

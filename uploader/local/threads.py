@@ -6,8 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Threads:
 
     def __init__(self, at_once: int) -> None:
         self._turns = threading.Semaphore(at_once)
-        self._under_way = set[Future[Any]]()
+        self._begun: list[threading.Thread] = []
 
     async def run(self, call: Callable[[], T]) -> T:
         """What the call returns. One that has begun comes to its end though who waits for it is cancelled."""
@@ -28,16 +28,16 @@ class Threads:
 
     def start(self, call: Callable[[], T]) -> Future[T]:
         """Make a call; what will come of it."""
-        future = Future[T]()
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
-        work = (future, call)
-        threading.Thread(target=self._work, args=work, name="uploader-local-call", daemon=True).start()
+        future, name = Future[T](), "uploader-local-call"
+        thread = threading.Thread(target=self._work, args=(future, call), name=name, daemon=True)
+        self._begun = [*filter(threading.Thread.is_alive, self._begun), thread]
+        thread.start()
         return future
 
     def wait(self, deadline: float) -> None:
-        """Until all calls have come to their end, or `deadline`, by time.monotonic."""
-        wait(self._under_way.copy(), max(0.0, deadline - time.monotonic()))
+        """Until all calls have come to their end, and their threads, or `deadline`, by time.monotonic."""
+        for thread in self._begun:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self, future: Future[T], call: Callable[[], T]) -> None:
         with self._turns:
