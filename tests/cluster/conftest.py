@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from distributed import Client
 
-from uploader import RetryPolicy, Uploader, UploadResult
+from tests.sending import MiB, uploading_over
+from uploader import RetryPolicy, Uploader
 from uploader.local import Service
-
-MiB = 1024 * 1024
 
 QUICK = RetryPolicy(base=0.01, cap=0.05, poll_first=0.02, poll_cap=0.1)
 
@@ -155,21 +152,6 @@ def parts_seen(service: Service) -> list[int | None]:
     return [it.part for it in (*service.requests, *service.under_way) if it.target == "part"]
 
 
-@contextmanager
-def uploading(service: Service, client: Client) -> Iterator[Uploader]:
-    with Uploader(
-        base_url=service.base_url,
-        api_key=service.api_key,
-        api_secret=service.api_secret,
-        retry=QUICK,
-        executor=client.get_executor(),
-    ) as uploader:
-        yield uploader
-
-
-def send(uploader: Uploader, path: Path, progress: Any = False, **options: Any) -> UploadResult:
-    return uploader.upload(path, progress=progress, part_size=5 * MiB, wait_for="imported", **options)
-
-
-def sum_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def uploading(service: Service, client: Client) -> AbstractContextManager[Uploader]:
+    """An uploader to that service whose parts go over a client's cluster."""
+    return uploading_over(service, client.get_executor(), QUICK)

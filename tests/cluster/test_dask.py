@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from tests.cluster.conftest import Cluster, Connect, MiB, parts_seen, send, sum_of, until, uploading
+from tests.cluster.conftest import Cluster, Connect, parts_seen, until, uploading
+from tests.sending import MiB, send, sum_of
 from uploader import PartError, Uploader
 from uploader.core.events import Event, PartStored, UploadCreated
 from uploader.io.dask import Watch

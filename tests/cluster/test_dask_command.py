@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Cluster, MiB, parts_seen, running, sum_of, until
+from tests.cluster.conftest import Cluster, parts_seen, running, until
 from tests.command.conftest import spawn, start_python
+from tests.sending import MiB, sum_of
 from uploader.local import serve
 
 

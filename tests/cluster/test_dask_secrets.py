@@ -13,8 +13,9 @@ import httpx
 import pytest
 from distributed import Client
 
-from tests.cluster.conftest import Cluster, Connect, running, send, sum_of, until, uploading
+from tests.cluster.conftest import Cluster, Connect, running, until, uploading
 from tests.secrets import SHORTEST, leaks
+from tests.sending import send, sum_of
 from uploader import PartError
 from uploader.local import Service, serve
 

@@ -16,13 +16,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.sending import send, sum_of, uploading_over
 from tests.transfer.conftest import QUICK, MiB
 from uploader import (
     InputError,
@@ -31,7 +32,6 @@ from uploader import (
     SourceError,
     UploadCancelledError,
     Uploader,
-    UploadResult,
 )
 from uploader.core.events import Event, PartRetrying, PartStored
 from uploader.core.outcomes import Break, Broken, Response
@@ -64,24 +64,8 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
         yield pool
 
 
-@contextmanager
-def uploading(service: Service, executor: Executor) -> Iterator[Uploader]:
-    with Uploader(
-        base_url=service.base_url,
-        api_key=service.api_key,
-        api_secret=service.api_secret,
-        retry=QUICK,
-        executor=executor,
-    ) as uploader:
-        yield uploader
-
-
-def send(uploader: Uploader, path: Path, progress: Any = False, **options: Any) -> UploadResult:
-    return uploader.upload(path, progress=progress, part_size=5 * MiB, wait_for="imported", **options)
-
-
-def sum_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def uploading(service: Service, executor: Executor) -> AbstractContextManager[Uploader]:
+    return uploading_over(service, executor, QUICK)
 
 
 class Counting(Executor):

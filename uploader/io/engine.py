@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -105,7 +106,7 @@ class Run:
             KeyboardInterrupt: Ctrl-C.
         """
         # A thread for calls alone: a refresh never waits behind parts.
-        with ThreadPoolExecutor(1, thread_name_prefix="uploader-call") as call_pool, self.workers:
+        with ThreadPoolExecutor(1, thread_name_prefix="uploader-call") as call_pool, closing(self.workers):
             try:
                 self._loop(call_pool)
             finally:

@@ -17,8 +17,7 @@ from concurrent.futures import CancelledError, Executor, Future, InvalidStateErr
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from uploader.core.outcomes import Break, Broken
 from uploader.core.policy import StoragePolicy
@@ -104,12 +103,8 @@ class OnExecutor:
             for it in list(self._attempts.values()):
                 it.running.cancel()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """See `Workers`."""
         self.abort_all()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from uploader.core.events import Sampled
 from uploader.io.connections import Connections, Scope
@@ -14,7 +13,7 @@ from uploader.io.storage import Meter, PartResult, PartTask, put
 
 
 class Workers(Protocol):
-    """Makes attempts, as many side by side as it is told to. For one thread, within a `with` block.
+    """Makes attempts, as many side by side as it is told to. For one thread.
 
     Attempts are known by the ids that the session gave them.
     """
@@ -39,12 +38,8 @@ class Workers(Protocol):
         """End all that are under way."""
         ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Abort what is under way."""
+    def close(self) -> None:
+        """Abort what is under way, and make no more."""
         ...
 
 
@@ -57,7 +52,7 @@ class _Attempt:
 
 
 class Threads:
-    """Threads of this process, which end when the block does.
+    """Threads of this process.
 
     Args:
         connections: carry the parts.
@@ -95,11 +90,7 @@ class Threads:
         for it in self._attempts.values():
             it.scope.cancel()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """See `Workers`: no thread is left."""
         self.abort_all()
         self._pool.shutdown()
