@@ -282,22 +282,17 @@ COLUMNS = {
 
 def draw(path: Path, title: str, samples: Samples, rows: list[Row]) -> None:
     """CPU, speed and memory of all contenders; a dot for each upload."""
-    from plots import Panel, bars
+    from plots import bars, panels_of
 
-    def panel(text: str, key: str, form: str, value: Callable[[Sample], float]) -> Panel:
-        dots = {name(workers): [value(it) for it in taken] for workers, taken in samples.items()}
-        return Panel(text, {row["contender"]: row[key] for row in rows}, dots, form)
-
-    panels = [
-        panel("CPU of all, seconds per GB", "cpu_least", ".2f", lambda it: it.per_gb(it.cpu)),
-        panel(
-            "coordinator's CPU, seconds per GB", "coordinator", ".2f", lambda it: it.per_gb(it.coordinator)
-        ),
-        panel("MB/s while parts are sent", "mb_per_s", ",.0f", lambda it: it.mb_per_s),
-        panel("coordinator's peak memory, MB", "coordinator_mb", ",.0f", lambda it: it.coordinator_peak / MB),
-        panel("a worker's peak memory, MB", "worker_mb", ",.0f", lambda it: it.worker_peak / MB),
+    columns: list[tuple[str, str, str, Callable[[Sample], float]]] = [
+        ("CPU of all, seconds per GB", "cpu_least", ".2f", lambda it: it.per_gb(it.cpu)),
+        ("coordinator's CPU, seconds per GB", "coordinator", ".2f", lambda it: it.per_gb(it.coordinator)),
+        ("MB/s while parts are sent", "mb_per_s", ",.0f", lambda it: it.mb_per_s),
+        ("coordinator's peak memory, MB", "coordinator_mb", ",.0f", lambda it: it.coordinator_peak / MB),
+        ("a worker's peak memory, MB", "worker_mb", ",.0f", lambda it: it.worker_peak / MB),
     ]
-    bars(path, title, panels)
+    named = {name(workers): taken for workers, taken in samples.items()}
+    bars(path, title, panels_of(rows, named, columns))
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+S = TypeVar("S")
 
 # Panels beside one another.
 ACROSS = 5
@@ -21,6 +23,23 @@ class Panel:
     bars: Mapping[str, float]
     dots: Mapping[str, Sequence[float]]
     form: str = ".2f"
+
+
+def panels_of(
+    rows: Sequence[Mapping[str, Any]],
+    samples: Mapping[str, Sequence[S]],
+    columns: Sequence[tuple[str, str, str, Callable[[S], float]]],
+) -> list[Panel]:
+    """A panel for each column: its title, the row's key, a format, and what a sample's dot is."""
+    return [
+        Panel(
+            title,
+            {row["contender"]: row[key] for row in rows},
+            {name: [value(it) for it in taken] for name, taken in samples.items()},
+            form,
+        )
+        for title, key, form, value in columns
+    ]
 
 
 def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:

@@ -239,18 +239,14 @@ COLUMNS = {
 
 def draw(path: Path, title: str, samples: Samples, rows: list[Row]) -> None:
     """CPU, speed and memory of all contenders; a dot for each transfer."""
-    from plots import Panel, bars
+    from plots import bars, panels_of
 
-    def panel(text: str, key: str, form: str, value: Callable[[Sample], float]) -> Panel:
-        dots = {name: [value(sample) for sample in taken] for name, taken in samples.items()}
-        return Panel(text, {row["contender"]: row[key] for row in rows}, dots, form)
-
-    panels = [
-        panel("client CPU, seconds per GB (less is better)", "cpu_least", ".2f", lambda it: it.cpu_per_gb),
-        panel("GB/s, client and sink on one machine", "gb_per_s", ".2f", lambda it: it.gb_per_s),
-        panel("peak memory, MB (less is better)", "peak_mb", ",.0f", lambda it: it.peak / MB),
+    columns: list[tuple[str, str, str, Callable[[Sample], float]]] = [
+        ("client CPU, seconds per GB (less is better)", "cpu_least", ".2f", lambda it: it.cpu_per_gb),
+        ("GB/s, client and sink on one machine", "gb_per_s", ".2f", lambda it: it.gb_per_s),
+        ("peak memory, MB (less is better)", "peak_mb", ",.0f", lambda it: it.peak / MB),
     ]
-    bars(path, title, panels)
+    bars(path, title, panels_of(rows, samples, columns))
 
 
 def parse_args() -> argparse.Namespace:
