@@ -128,7 +128,7 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def connect() -> Iterator[Connect]:
     """Connects to a cluster, as a user of Dask would."""
     with ExitStack() as stack:
-        yield lambda it: stack.enter_context(Client(it.address, timeout=20, set_as_default=False))
+        yield lambda it: stack.enter_context(Client(it.address, timeout=60, set_as_default=False))
 
 
 @pytest.fixture

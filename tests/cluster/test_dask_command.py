@@ -105,6 +105,6 @@ def test_without_dask_it_says_what_to_install(file: Path) -> None:
     )
     credentials = {"SCENARIO_SDK_API_KEY": "k", "SCENARIO_SDK_API_SECRET": "s"}
     process = start_python("-c", script, "upload", file, "--dask", "tcp://x:1", **credentials)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "pip install 'scenario-uploader[dask]'" in err

@@ -110,7 +110,7 @@ def pages_of(client: Client, cluster: Cluster) -> Mapping[str, bytes]:
     workers = client.scheduler_info()["workers"].values()
     roots = [cluster.pages, *(f"http://{it['host']}:{it['services']['dashboard']}" for it in workers)]
     found: dict[str, bytes] = {}
-    with httpx.Client(follow_redirects=True, timeout=20) as http:
+    with httpx.Client(follow_redirects=True, timeout=60) as http:
         left = {f"{root}{door}" for root in roots for door in _DOORS}
         while left:
             url = left.pop()

@@ -297,7 +297,7 @@ def on_a_terminal(answer: str | signal.Signals, *arguments: str, **environment: 
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     return process.returncode, out, shown.decode()
 
 

@@ -45,7 +45,7 @@ def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[in
             break
         shown += data
     os.close(ours)
-    return process.wait(timeout=20), shown.decode()
+    return process.wait(timeout=60), shown.decode()
 
 
 def test_a_terminal_shows_a_bar_with_phases_and_trouble(picture: Path) -> None:

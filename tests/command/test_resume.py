@@ -44,7 +44,7 @@ LIST_FIELDS = {
 }
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -282,7 +282,7 @@ class Held:
 
     def __enter__(self) -> Held:
         self._thread.start()
-        assert self.standing.wait(30)
+        assert self.standing.wait(60)
         return self
 
     def go(self) -> None:
@@ -330,7 +330,7 @@ def test_wait_lock_goes_on_with_what_the_other_run_left(picture: Path, state_dir
         )
         assert re.search(who, second.stderr.readline())
         first.kill()
-        first.communicate(timeout=20)
+        first.communicate(timeout=60)
         out, err = second.communicate(timeout=60)
         assert second.returncode == 0, err
         assert "resuming upload" in err

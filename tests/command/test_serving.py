@@ -53,9 +53,9 @@ def test_a_warning_is_said_once(store: Store, relay: Relay, picture: Path, tmp_p
     process = start(store, relay, "--dir", tmp_path / "state", "--ttl", "1", "--abandon-after", "0s")
     with client_of(process) as uploader:
         uploader.upload(picture, wait_for="imported", progress=False)
-        wait_until(lambda: len(refused) > 2, 20, "it is tried again")
+        wait_until(lambda: len(refused) > 2, 60, "it is tried again")
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert err == (
         "uploader: what is left of an upload stays for now: "
@@ -66,9 +66,9 @@ def test_a_warning_is_said_once(store: Store, relay: Relay, picture: Path, tmp_p
 def test_a_start_that_waits_for_the_store_ends_at_ctrl_c(store: Store, relay: Relay) -> None:
     relay.held = lambda *_: True
     process, began = start(store, relay), time.monotonic()
-    assert relay.holding.wait(20)
+    assert relay.holding.wait(60)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     assert time.monotonic() - began < 2 * QUICKLY
 
 
@@ -79,12 +79,12 @@ def test_a_second_signal_does_not_wait_for_the_store(store: Store, relay: Relay)
         relay.held = lambda method, path: method == "POST"
         key = ("local-key", "local-secret")
         pool.submit(httpx.post, f"{uploader.base_url}/uploads", json=body, auth=key, trust_env=False)
-        assert relay.holding.wait(20)
+        assert relay.holding.wait(60)
         process.send_signal(signal.SIGINT)
-        wait_until(lambda: not listens(uploader.base_url), 5, "the service ends")
+        wait_until(lambda: not listens(uploader.base_url), 60, "the service ends")
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == -signal.SIGINT
+        assert process.wait(60) == -signal.SIGINT
         assert time.monotonic() - began < QUICKLY
 
 

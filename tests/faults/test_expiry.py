@@ -235,7 +235,7 @@ def test_all_parts_in_flight_share_one_refresh(store: str, path: Path, rig: Open
     def refuse(exchange: Exchange) -> None:
         exchange.read()
         with suppress(threading.BrokenBarrierError):
-            all_in_flight.wait(5)
+            all_in_flight.wait(60)
         in_words_of(store, exchange)
 
     with rig({number: until_renewed(refuse) for number in (1, 2, 3)}) as it:
@@ -258,7 +258,7 @@ def test_a_part_refused_after_the_refresh_uses_its_fresh_link(path: Path, rig: O
 
     def refuse_late(exchange: Exchange) -> None:
         exchange.read()
-        refreshed.wait(20)
+        refreshed.wait(60)
         in_words_of("Amazon S3", exchange)
 
     def refuse(exchange: Exchange) -> None:

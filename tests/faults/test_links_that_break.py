@@ -106,7 +106,7 @@ def standing_still(at: int | None) -> list[Behaviour]:
 
     def stand_still(exchange: Exchange) -> None:
         exchange.read(at)
-        again.wait(20)
+        again.wait(60)
         try:
             while exchange.peer.recv(BLOCK):
                 pass
@@ -116,7 +116,7 @@ def standing_still(at: int | None) -> list[Behaviour]:
 
     def take(exchange: Exchange) -> None:
         again.set()
-        assert gone.wait(20), "two attempts at one part"
+        assert gone.wait(60), "two attempts at one part"
         pass_on(exchange)
 
     return [stand_still, take]
@@ -222,7 +222,7 @@ def test_a_connection_closed_between_two_parts_is_opened_anew_in_silence(
     def listen(event: Event) -> None:
         it.events.append(event)
         if isinstance(event, PartStored) and event.part.number < 3:
-            assert closed[event.part.number - 1].wait(20)  # the next part is sent when this returns
+            assert closed[event.part.number - 1].wait(60)  # the next part is sent when this returns
 
     script: dict[int | str, list[Behaviour]] = {1: [then_closed(closed[0])], 2: [then_closed(closed[1])]}
     with rig(script, tls=tls) as it:
@@ -243,7 +243,7 @@ def test_a_connection_closed_between_two_calls_is_opened_anew_in_silence(
     def listen(event: Event) -> None:
         it.events.append(event)
         if isinstance(event, PartStored):
-            assert closed.wait(20)
+            assert closed.wait(60)
 
     with rig({"create": [then_closed(closed)]}, tls=tls) as it:
         it.upload(path, progress=listen)

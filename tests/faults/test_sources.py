@@ -200,7 +200,7 @@ def test_a_part_of_the_file_as_it_was_that_arrives_late_is_never_mixed_in(
 
     def listener(event: Event) -> None:
         if isinstance(event, PartStored):
-            assert taken.wait(20)
+            assert taken.wait(60)
             raise KeyboardInterrupt
 
     held: list[Exchange] = []

@@ -25,7 +25,7 @@ PART = 5 * MIB
 TRUST = ssl.create_default_context()  # one for all: making it costs more than serving a request
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of `condition`; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ class Api:
     def __init__(self, service: Service, verify: ssl.SSLContext = TRUST) -> None:
         self.service = service
         self.http = httpx.Client(auth=(service.api_key, service.api_secret), verify=verify, timeout=30)
-        self.store = httpx.Client(verify=verify, timeout=10)
+        self.store = httpx.Client(verify=verify, timeout=60)
 
     def close(self) -> None:
         self.http.close()
@@ -170,7 +170,7 @@ class Raw:
     def __init__(self, url: str, *headers: str, method: str = "PUT") -> None:
         where = urlsplit(url)
         assert where.hostname
-        self.socket = socket.create_connection((where.hostname, where.port), timeout=10)
+        self.socket = socket.create_connection((where.hostname, where.port), timeout=60)
         head = [f"{method} {where.path}?{where.query} HTTP/1.1", f"Host: {where.netloc}", *headers, "", ""]
         self.socket.sendall("\r\n".join(head).encode())
 

@@ -39,8 +39,9 @@ def test_who_asks_for_an_upload_keeps_it(session: Any, tmp_path: Path) -> None:
 
 @pytest.mark.any_store
 def test_what_is_done_stays(session: Any, eventually: Any, tmp_path: Path) -> None:
-    with session(tmp_path, stage_delay=0, ttl=1, abandon_after=0) as api:
+    with session(tmp_path, stage_delay=0) as api:
         done, pending = api.send(b"abc"), api.create()
+    with session(tmp_path, ttl=1, abandon_after=0) as api:
         eventually(lambda: not (tmp_path / "uploads" / f"{pending['id']}.json").exists())
         assert api.show(done)["status"] == "imported"
         with api.service.open(done["id"]) as file:

@@ -110,5 +110,5 @@ def test_the_command_takes_a_rate(tmp_path: Path) -> None:
         assert put.status_code == 200
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 0

@@ -250,13 +250,16 @@ def test_what_a_temporary_service_leaves_pending_is_dropped_and_what_is_done_sta
     assert bucket.client.head_object(**bucket.names(done))["ContentLength"] == 3
 
 
-def test_an_abandoned_upload_is_aborted(start: Any, bucket: Bucket, refused: Any, eventually: Any) -> None:
-    api = start(ttl=1, abandon_after=0)
-    upload = api.create()
-    assert api.put(upload, 1, b"abc").status_code == 200
-    assert bucket.begun(upload)
-    eventually(lambda: not bucket.begun(upload))
-    assert refused(api.get(upload))[:2] == (404, "NotFound")
+def test_an_abandoned_upload_is_aborted(
+    session: Any, bucket: Bucket, refused: Any, eventually: Any, tmp_path: Path
+) -> None:
+    with session(tmp_path) as api:
+        upload = api.create()
+        assert api.put(upload, 1, b"abc").status_code == 200
+        assert bucket.begun(upload)
+    with session(tmp_path, ttl=1, abandon_after=0) as api:
+        eventually(lambda: not bucket.begun(upload))
+        assert refused(api.get(upload))[:2] == (404, "NotFound")
 
 
 def test_an_upload_is_aborted_whatever_its_file_is_called(

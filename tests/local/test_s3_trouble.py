@@ -54,7 +54,7 @@ def test_what_is_abandoned_is_gone_at_once_though_the_store_takes_its_time(
         change(tmp_path, upload, created_at=0.0)
     relay.held = lists_uploads
     with session(tmp_path, s3_endpoint=relay.url) as api:
-        assert relay.holding.wait(10)
+        assert relay.holding.wait(60)
         assert [refused(api.complete(upload))[0] for upload in uploads] == [404, 404]
         relay.release()
 
@@ -117,7 +117,7 @@ def test_a_create_that_is_under_way_when_a_temporary_service_ends_is_aborted(
         before = begun(client, real_store)
         with session(s3_endpoint=relay.url) as api:
             creating = pool.submit(api.try_create)
-            assert relay.holding.wait(10)
+            assert relay.holding.wait(60)
             pool.submit(
                 lambda: (listed.wait(1), relay.release())
             )  # what is listed before it comes is too early
@@ -139,7 +139,7 @@ def test_the_end_waits_ten_seconds_for_a_store_that_hangs_and_says_what_stays_th
         assert api.put(uploads[0], 1, b"abc").status_code == 200
         relay.held = lambda *_: True
         completing = pool.submit(api.complete, uploads[0])
-        assert relay.holding.wait(10)
+        assert relay.holding.wait(60)
         began = time.monotonic()
     assert time.monotonic() - began < 14
     assert isinstance(completing.exception(), httpx.TransportError)

@@ -277,7 +277,7 @@ def test_it_leaves_nothing_open_whenever_a_client_connects(certificate: Any, sec
 def test_a_broken_request_is_answered_and_says_nothing_aloud(capfd: pytest.CaptureFixture[str]) -> None:
     with (
         serve() as service,
-        socket.create_connection(("127.0.0.1", port_of(service)), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", port_of(service)), timeout=60) as connection,
     ):
         connection.sendall(b"nonsense\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")

@@ -36,7 +36,7 @@ class StoppedError(Exception):
     """Ends a run in the middle, as a crash would: nothing is said to anybody."""
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Returns once `condition` holds; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -160,7 +160,7 @@ def holding(uploader: Uploader, path: Path, **options: Any) -> Iterator[threadin
 
     def wait() -> None:
         there.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
 
     def run() -> None:
         try:
@@ -172,7 +172,7 @@ def holding(uploader: Uploader, path: Path, **options: Any) -> Iterator[threadin
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert there.wait(20)
+        assert there.wait(60)
         yield go_on
     finally:
         go_on.set()

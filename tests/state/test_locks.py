@@ -112,7 +112,7 @@ def test_of_two_that_race_for_a_file_one_uploads_and_the_other_names_it(
 def test_two_commands_started_at_once_upload_once(picture: Path, service: Service) -> None:
     with serve(stage_delay=0.8) as slow:
         runs = [spawn("upload", picture, "--json", **slow.environment) for _ in range(2)]
-        ends = {run.pid: (run.communicate(timeout=30), run.returncode) for run in runs}
+        ends = {run.pid: (run.communicate(timeout=60), run.returncode) for run in runs}
         assert count_of(slow, "create") == 1
     codes = {code: pid for pid, (_, code) in ends.items()}
     assert set(codes) == {0, 3}, ends
@@ -172,7 +172,7 @@ def test_whoever_waited_for_one_that_was_interrupted_goes_on_with_it(picture: Pa
 
     def die() -> None:
         there.set()
-        assert waits.wait(20)
+        assert waits.wait(60)
         raise ZeroDivisionError
 
     def run() -> None:
@@ -181,7 +181,7 @@ def test_whoever_waited_for_one_that_was_interrupted_goes_on_with_it(picture: Pa
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert there.wait(20)
+    assert there.wait(60)
     ear = Ear(lambda event: waits.set() if isinstance(event, LockAwaited) else None)
     result = send(make_uploader(service), picture, ear, wait_lock=True)
     thread.join()

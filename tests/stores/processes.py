@@ -116,4 +116,4 @@ class Server:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.communicate(b"ended\n", timeout=10)
+            process.communicate(b"ended\n", timeout=60)

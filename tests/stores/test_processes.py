@@ -65,7 +65,7 @@ def test_a_server_ends_with_tests_that_are_killed(tmp_path: Path) -> None:
 def test_what_a_server_says_is_kept(tmp_path: Path) -> None:
     server = Server("sh", "-c", "echo said; exit 3", directory=tmp_path)
     server.start()
-    wait_until(lambda: not server.running, 10, "it ends")
+    wait_until(lambda: not server.running, 60, "it ends")
     assert server.log == "said\n"
     server.kill()
 

@@ -92,7 +92,7 @@ def test_a_url_of_two_seconds_expires(upload: Upload) -> None:
         answers.append(upload.http.put(url, content=SHORT))
         return answers[-1].status_code != 200
 
-    wait_until(expired, 20, "the URL expires")
+    wait_until(expired, 60, "the URL expires")
     assert refusal(answers[-1]) == Refusal(403, "AccessDenied", "Request has expired")
     upload.send(1, SHORT)
 

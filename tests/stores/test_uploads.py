@@ -82,7 +82,7 @@ def links_expire(store: Store, seconds: int) -> None:
     with store.client() as client, httpx.Client(trust_env=False) as http:
         names = {"Bucket": store.bucket, "Key": "nothing"}
         url = client.generate_presigned_url("head_object", names, seconds)
-        wait_until(lambda: http.head(url).status_code == 403, 20, "a link expires")
+        wait_until(lambda: http.head(url).status_code == 403, 60, "a link expires")
 
 
 def stored_sum(store: Store, upload_id: str, name: str) -> str:
@@ -201,7 +201,7 @@ def serving(store: Store, directory: Path) -> Iterator[tuple[str, Callable[[], N
 
     def start() -> None:
         server.start()
-        wait_until(lambda: answers(port), 20, "the service answers")
+        wait_until(lambda: answers(port), 60, "the service answers")
         assert f"/v1, parts go to bucket {store.bucket} at {store.endpoint}; use it with" in server.log
 
     def restart() -> None:

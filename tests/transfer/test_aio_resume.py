@@ -171,7 +171,7 @@ class Other:
         def listener(event: Event) -> None:
             if isinstance(event, PartStored) and not self.standing.is_set():
                 self.standing.set()
-                assert self.go.wait(30)
+                assert self.go.wait(60)
 
         with Uploader(**self._settings) as uploader:
             result = uploader.upload(path, part_size=5 * MiB, concurrency=1, wait_for=None, progress=listener)
