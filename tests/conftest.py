@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.stores.plugin"]
+pytest_plugins = ["tests.faults.plugin", "tests.stores.plugin"]
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,12 @@ import pytest
 
 from tests.cluster.conftest import Cluster, parts_seen, running, until
 from tests.command.conftest import spawn, start_python
+from tests.faults.cases import EXACT, case
 from tests.sending import MiB, sum_of
 from uploader.local import serve
 
 
+@case(49, EXACT)
 def test_after_the_coordinator_was_killed_the_same_command_goes_on(cluster: Cluster, file: Path) -> None:
     arguments = (
         "upload",

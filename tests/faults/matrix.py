@@ -91,5 +91,5 @@ class _Collected:
 
 if __name__ == "__main__":
     collected = _Collected()
-    pytest.main(["-qq", "--collect-only", str(Path(__file__).parent)], plugins=[collected])
+    pytest.main(["-qq", "--collect-only", str(Path(__file__).parents[1])], plugins=[collected])
     show(rows_of(collected.items))
