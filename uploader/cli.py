@@ -187,6 +187,8 @@ def serve(**given: Any) -> int:
 
     Parts and objects are kept in --dir, or with --s3-endpoint and --s3-bucket in a bucket of an S3-compatible
     store, with the credentials that boto3 finds: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile.
+
+    UPLOADER_SERVE_SECRET is the API secret to ask for, instead of one that is known to all.
     """
     if (given["s3_endpoint"] is None) != (given["s3_bucket"] is None):
         raise click.UsageError("--s3-endpoint and --s3-bucket go together")

@@ -13,9 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from uploader import local
+from uploader.local.credentials import KNOWN_SECRET
 from uploader.observe.stops import STOPS
-from uploader.options import JWT_VARIABLE
+from uploader.options import JWT_VARIABLE, SECRET_VARIABLE
 from uploader.saying import DONE, USAGE, say, tell
+
+# The API secret to ask for, instead of the known one. A command's options can be seen by everybody.
+OWN_SECRET_VARIABLE = "UPLOADER_SERVE_SECRET"  # noqa: S105 - a variable's name
 
 
 def run(
@@ -33,6 +37,7 @@ def run(
 ) -> int:
     """Serve until Ctrl-C or SIGTERM; a second one ends the process at once."""
     where = f", parts go to bucket {s3_bucket} at {s3_endpoint}" if s3_bucket else ""
+    secret = os.environ.get(OWN_SECRET_VARIABLE, "").strip()
     serving = local.serve(
         directory,
         host=host,
@@ -44,6 +49,7 @@ def run(
         abandon_after=abandon_after.total_seconds(),
         s3_endpoint=s3_endpoint,
         s3_bucket=s3_bucket,
+        api_secret=secret or KNOWN_SECRET,
     )
     try:
         with _warnings_said(), ExitStack() as stack:
@@ -51,7 +57,7 @@ def run(
                 service = stack.enter_context(serving)
                 stop = _stopped_by_signals()
             tell(f"# serving {service.base_url}{where}; use it with")
-            for line in _environment_lines(service.environment):
+            for line in _lines_to_type(service.environment, own_secret=bool(secret)):
                 tell(line)
             while not stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
                 pass
@@ -100,10 +106,13 @@ def _warnings_said() -> Iterator[None]:
         logger.removeHandler(sayer)
 
 
-def _environment_lines(environment: Mapping[str, str]) -> Iterator[str]:
-    """What to type into this system's shell."""
+def _lines_to_type(environment: Mapping[str, str], *, own_secret: bool) -> Iterator[str]:
+    """What to type into this system's shell; a secret of somebody's own is not shown."""
     windows = sys.platform == "win32"
     for name, value in environment.items():
-        yield f'$env:{name}="{value}"' if windows else f"export {name}={value}"
+        if own_secret and name == SECRET_VARIABLE:
+            yield f"# {name} is what {OWN_SECRET_VARIABLE} is here"
+        else:
+            yield f'$env:{name}="{value}"' if windows else f"export {name}={value}"
     if os.environ.get(JWT_VARIABLE):  # it would win
         yield f"Remove-Item Env:{JWT_VARIABLE}" if windows else f"unset {JWT_VARIABLE}"

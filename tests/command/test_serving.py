@@ -19,7 +19,7 @@ from tests.command.conftest import spawn
 from tests.stores.processes import wait_until
 from tests.stores.relay import Relay, relaying
 from tests.stores.store import Store
-from uploader import Uploader
+from uploader import AuthError, Uploader
 
 QUICKLY = 5.0  # seconds, on a machine with other things to do
 
@@ -35,16 +35,34 @@ def start(store: Store, relay: Relay, *arguments: str | Path) -> subprocess.Pope
     return spawn("serve", "--port", "0", *where, *arguments, **store.environment)
 
 
-def client_of(process: subprocess.Popen[str]) -> Uploader:
-    """A client of the service, when it is there."""
+def told_by(process: subprocess.Popen[str]) -> dict[str, str]:
+    """The variables that the service says to set, when it is there."""
     assert process.stdout is not None
     text = "".join(process.stdout.readline() for _ in range(4))
-    environment = dict(re.findall(r"(SCENARIO_\w+)=\"?([^\"\s]+)", text))
+    return dict(re.findall(r"(SCENARIO_\w+)=\"?([^\"\s]+)", text))
+
+
+def client_of(process: subprocess.Popen[str]) -> Uploader:
+    """A client of the service, when it is there."""
+    told = told_by(process)
     return Uploader(
-        base_url=environment["SCENARIO_BASE_URL"],
-        api_key=environment["SCENARIO_SDK_API_KEY"],
-        api_secret=environment["SCENARIO_SDK_API_SECRET"],
+        base_url=told["SCENARIO_BASE_URL"],
+        api_key=told["SCENARIO_SDK_API_KEY"],
+        api_secret=told["SCENARIO_SDK_API_SECRET"],
     )
+
+
+def test_a_secret_of_ones_own_is_asked_for_and_not_shown(picture: Path) -> None:
+    process = spawn("serve", "--port", "0", UPLOADER_SERVE_SECRET="of-our-own")
+    told = told_by(process)
+    assert set(told) == {"SCENARIO_BASE_URL", "SCENARIO_SDK_API_KEY"}
+    where = {"base_url": told["SCENARIO_BASE_URL"], "api_key": told["SCENARIO_SDK_API_KEY"]}
+    with Uploader(**where, api_secret="of-our-own") as uploader:
+        uploader.upload(picture, progress=False)
+    with Uploader(**where, api_secret="local-secret") as uploader, pytest.raises(AuthError):
+        uploader.upload(picture, progress=False)
+    process.send_signal(signal.SIGINT)
+    assert "of-our-own" not in "".join(process.communicate(timeout=60))
 
 
 def test_a_warning_is_said_once(store: Store, relay: Relay, picture: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.peer import Exchange, peer
 from tests.stores.processes import Server, free_ports, wait_until
-from tests.stores.store import Store
+from tests.stores.store import Store, certified
 from uploader import PartError, RetryPolicy, UploadCancelledError, Uploader, UploadFailedError, events
 from uploader.local import Service, serve
 
@@ -236,6 +236,23 @@ def test_an_upload_goes_to_a_store_with_a_certificate_of_a_private_authority(
     monkeypatch.setenv("SSL_CERT_FILE", str(tls_store.authority))  # as the library's users are told to
     with behind(tls_store) as service, uploading(service) as up:
         result = up.upload(path, kind="model", part_size=PART)
+        assert service.sha256(result.upload_id) == digest
+
+
+def test_others_reach_the_service_through_a_proxy_that_speaks_tls(
+    store: Store, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, digest = written(2 * PART)
+    tls = certified(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.authority))
+    with (
+        behind(store, api_secret="of-our-own") as service,
+        peer(service.base_url, {}, certificate=(tls.certificate, tls.key)) as front,
+        uploading(service, f"{front.origin}/v1") as up,
+    ):
+        result = up.upload(path, kind="model", part_size=PART)
+        assert front.origin.startswith("https:")
+        assert set(front.seen) == {"create", "complete", "get"}, "parts go straight to the store"
         assert service.sha256(result.upload_id) == digest
 
 

@@ -18,7 +18,9 @@ def is_loopback(host: str) -> bool:
 def check_loopback(host: str) -> None:
     """Raise ValueError unless `host` is "localhost" or a loopback address."""
     if not is_loopback(host):
-        raise ValueError(f"host {host!r} is not a loopback address: this service is for development only")
+        raise ValueError(
+            f"host {host!r} is not a loopback address: for others, put a proxy that speaks TLS before it"
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -15,7 +15,7 @@ from uploader.local.app import application
 from uploader.local.backing import bucket_store, check_s3, disk_store, finish
 from uploader.local.connections import Connections
 from uploader.local.control import ControlApi
-from uploader.local.credentials import Credentials
+from uploader.local.credentials import KNOWN_SECRET, Credentials
 from uploader.local.depot import Depot
 from uploader.local.faults import FaultPlan
 from uploader.local.faultspec import parse
@@ -42,7 +42,7 @@ def serve(
     resign: bool = True,
     faults: Iterable[str] = (),
     api_key: str = "local-key",
-    api_secret: str = "local-secret",  # noqa: S107 - it is no secret
+    api_secret: str = KNOWN_SECRET,
     jwt: str | None = None,
     certificate: Certificate | None = None,
     stage_delay: float = 0.1,
@@ -60,7 +60,8 @@ def serve(
     Args:
         directory: where everything is kept; served again later, with the same store, it goes on where it was.
             One service at a time may use it. None: a temporary one, removed on exit.
-        host: a loopback address or "localhost"; the service is for development and its secret is known.
+        host: a loopback address or "localhost". Before others may call the service, through a proxy that
+            speaks TLS, it needs an `api_secret` of its own, and an S3 store, where all can send parts.
         port: the TCP port; 0 takes a free one.
         ttl: seconds a part URL lives, more than 0, up to seven days. Dates in URLs have whole seconds, so it
             lives up to two seconds longer; with an S3 store, up to one.
