@@ -443,7 +443,9 @@ def test_the_command_says_in_a_line_why_it_does_not_serve(behind: Any, wrong: li
 
 
 def test_without_boto3_the_command_says_what_to_install() -> None:
-    serving = "main(['serve', '--s3-endpoint', 'http://127.0.0.1:1', '--s3-bucket', 'uploads'])"
+    serving = (
+        "main(['serve', '--port', '0', '--s3-endpoint', 'http://127.0.0.1:1', '--s3-bucket', 'uploads'])"
+    )
     script = f"import sys; sys.modules['boto3'] = None; from uploader.cli import main; sys.exit({serving})"
     done = run("-c", script)
     assert done.returncode == 2
