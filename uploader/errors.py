@@ -38,10 +38,12 @@ class UploaderError(Exception):
         resumable: whether the same upload can be gone on with: by the same call or command again, or by
             `uploader resume ID`; where nothing was recorded but all is sent, by `uploader wait ID`.
         nothing_sent: whether it was raised before any byte of the file left this machine.
+        final: whether the same would come of it again, so that there is no use in going on with the upload.
     """
 
     nothing_sent = False
     resumable = False
+    final = False
 
     def __init__(self, message: str, *, upload_id: str | None = None) -> None:
         super().__init__(printable(message))
@@ -92,6 +94,11 @@ class ApiError(UploaderError):
         super().__init__(message, upload_id=upload_id)
         self.status = status
         self.code = code
+        self.final = status not in _MENDABLE
+
+
+# Credentials and rights can be given, credits can be bought.
+_MENDABLE = (401, 402, 403)
 
 
 class AuthError(ApiError):
@@ -108,6 +115,8 @@ class AnswerError(UploaderError):
 
 class UnreachableError(UploaderError):
     """No usable answer from the API: connections failed, or it answered 5xx or 429, to the last attempt.
+
+    Or a web page answered in its place: a firewall's, a login page's.
 
     Attributes:
         retry_after: seconds the API asked to wait before the next attempt, None where it did not.
@@ -140,6 +149,11 @@ class SourceChangedError(UploaderError):
 
     touched = False
 
+    @property
+    def final(self) -> bool:  # type: ignore[override]
+        """Whether the content is another for sure."""
+        return not self.touched
+
 
 class UploadBusyError(UploaderError):
     """Another run is at it: the same file is being uploaded to the same place. This one sent nothing."""
@@ -150,13 +164,19 @@ class UploadBusyError(UploaderError):
 class UploadFailedError(UploaderError):
     """The service rejected the content: its status is `failed`; the message carries its `errorMessage`."""
 
+    final = True
+
 
 class NotCompletedError(UploaderError):
     """What was waited for was never completed, so there will be no verdict: upload the file again."""
 
+    final = True
+
 
 class UploadConflictError(UploaderError):
     """Something else completed the upload before all parts were sent: who knows what is stored."""
+
+    final = True
 
 
 class UploadTimeoutError(UploaderError):

@@ -27,7 +27,7 @@ def test_exact_bytes_through_faults(cluster: Cluster, connect: Connect, file: Pa
     assert (result.retries, result.url_refreshes, result.recreated) == (4, 1, False)
 
 
-@case(45, EXACT)
+@case(46, EXACT)
 def test_a_worker_that_is_killed_in_mid_part_is_outlived(
     own_cluster: Cluster, connect: Connect, file: Path
 ) -> None:
@@ -49,7 +49,7 @@ def test_a_worker_that_is_killed_in_mid_part_is_outlived(
         assert parts_seen(service).count(3) == 2
 
 
-@case(46, EXACT)
+@case(47, EXACT)
 def test_urls_that_expired_while_their_parts_waited_for_a_worker_are_renewed(
     cluster: Cluster, connect: Connect, file: Path, tmp_path: Path
 ) -> None:
@@ -103,7 +103,7 @@ def test_no_more_are_under_way_than_asked_for_however_many_workers(
     assert most == 2
 
 
-@case(47, "PartError")
+@case(48, "PartError")
 def test_a_scheduler_that_is_lost_ends_the_upload_and_it_can_be_gone_on_with(
     own_cluster: Cluster, file: Path
 ) -> None:

@@ -14,7 +14,7 @@ from tests.sending import MiB, sum_of
 from uploader.local import serve
 
 
-@case(49, EXACT)
+@case(50, EXACT)
 def test_after_the_coordinator_was_killed_the_same_command_goes_on(cluster: Cluster, file: Path) -> None:
     arguments = (
         "upload",

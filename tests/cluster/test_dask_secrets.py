@@ -21,7 +21,7 @@ from uploader import PartError
 from uploader.local import Service, serve
 
 
-@case(50, EXACT)
+@case(51, EXACT)
 def test_no_credential_and_no_query_of_a_url_is_logged_or_shown(
     own_cluster: Cluster, connect: Connect, file: Path
 ) -> None:
@@ -64,7 +64,7 @@ def without(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(tmp_path / "lacking")}
 
 
-@case(48, "PartError")
+@case(49, "PartError")
 def test_a_worker_without_the_library_outlives_it_and_tells_no_more(
     without: dict[str, str], connect: Connect, file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

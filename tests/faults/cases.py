@@ -52,14 +52,15 @@ CASES = {
     42: "a dead address among several",
     43: "a fork after use",
     44: "the store stops reading, or never answers, one part of many",
-    45: "a worker is killed in mid-part, or lost with each part it gets",
-    46: "URLs expire while parts wait for a worker",
-    47: "the scheduler of a cluster is lost; the pool is broken or shut down",
-    48: "workers without the library, of another version, or without the file",
-    49: "the process that gives parts to workers is killed",
-    50: "what a cluster logs, shows and records",
-    51: "a real object store, or the service before it, is killed and started again",
-    52: "the URLs of a real object store run out, or are tampered with",
+    45: "a web page in place of the API's answer; an upload that it does not know for a moment",
+    46: "a worker is killed in mid-part, or lost with each part it gets",
+    47: "URLs expire while parts wait for a worker",
+    48: "the scheduler of a cluster is lost; the pool is broken or shut down",
+    49: "workers without the library, of another version, or without the file",
+    50: "the process that gives parts to workers is killed",
+    51: "what a cluster logs, shows and records",
+    52: "a real object store, or the service before it, is killed and started again",
+    53: "the URLs of a real object store run out, or are tampered with",
 }
 
 

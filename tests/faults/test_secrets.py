@@ -515,7 +515,6 @@ API_PAGES: dict[str, Page] = {
     "another field": lambda said: (json.dumps({"message": "no", "token": said}), ()),
     "a list": lambda said: (json.dumps({"message": [said, {"deep": said}]}), ()),
     "a header": lambda said: ("", (f"X-Echo: {quote(said, safe='/+=:&? %')}",)),
-    "a page": lambda said: (f"<html><h1>{html.escape(said)}</h1></html>", ()),
 }
 
 
@@ -568,6 +567,18 @@ def test_what_an_api_repeats_of_the_credentials_is_heard_nowhere(
         assert it.heard(CallRetrying) == 5 * len(ENCODINGS)
         told |= {f"then {where}": text for where, text in overheard(it, log, path, state_dir).told().items()}
     del told["traceback"]
+    assert not leaks(told, secrets_with([]))
+
+
+@case(26, EXACT)
+def test_what_a_page_in_the_apis_place_repeats_is_heard_nowhere(
+    path: Path, state_dir: Path, rig: Open
+) -> None:
+    script: dict[int | str, list[Behaviour]] = {"create": echoing(credentials, 5, STORE_PAGES["a page"])}
+    with rig(script, retry=PATIENT, api_key=KEY, api_secret=SECRET) as it, all_logged() as log:
+        assert it.upload(path) == EXACT
+        assert it.heard(CallRetrying) == 5 * len(ENCODINGS)
+        told = overheard(it, log, path, state_dir).told()
     assert not leaks(told, secrets_with([]))
 
 

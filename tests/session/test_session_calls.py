@@ -21,7 +21,7 @@ from uploader.core.events import (
 from uploader.core.outcomes import Break, Broken
 from uploader.core.retry import patience
 from uploader.core.verdict import Poller
-from uploader.core.waiting import WaitSession, is_over
+from uploader.core.waiting import WaitSession
 from uploader.errors import (
     AnswerError,
     ApiError,
@@ -232,8 +232,7 @@ def test_an_upload_that_vanishes_while_it_is_validated_is_not_sent_again() -> No
     world = sent()
     world.end_call()
     world.sleep()
-    world.current.gone = True
-    world.end_call()
+    world.lose()
     assert isinstance(world.session.error, NotFoundError)
     assert not world.session.error.resumable
     assert not any(isinstance(event, Recreating) for event in world.told)
@@ -241,17 +240,29 @@ def test_an_upload_that_vanishes_while_it_is_validated_is_not_sent_again() -> No
 
 def test_an_upload_that_vanishes_before_it_is_completed_is_sent_again_once() -> None:
     world = sent()
-    world.current.gone = True
-    world.end_call()
+    world.lose()
     (event,) = [event for event in world.told if isinstance(event, Recreating)]
     assert event == Recreating("up0", "the service no longer knows the upload")
     world.end_call()
     world.end_put()
     world.end_put()
-    world.current.gone = True
-    world.end_call()
+    world.lose()
     assert isinstance(world.session.error, AnswerError)
     assert not world.session.error.resumable, "nothing of it is there"
+
+
+def test_of_slips_one_is_outlasted_each_time() -> None:
+    world = sent()
+    for _ in range(2):
+        world.fail_call(NotFoundError("gone", status=404))
+        world.sleep()
+        assert world.calls[0].call is Call.GET
+        world.end_call()
+        world.sleep()
+        assert world.calls[0].call is Call.COMPLETE
+    world.finish()
+    assert world.session.result is not None
+    assert not world.session.result.recreated
 
 
 def test_a_create_that_finds_nothing_is_final() -> None:
@@ -608,4 +619,4 @@ def test_waiting_for_an_api_that_cannot_be_reached_may_be_tried_again() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_it_is_over_where_the_same_would_come_of_it_again(error: UploaderError, over: bool) -> None:
-    assert is_over(error) == over
+    assert error.final == over

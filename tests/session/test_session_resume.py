@@ -265,7 +265,7 @@ def test_a_conflict_where_the_upload_still_seems_to_be_pending_is_looked_into() 
 def test_what_was_asked_of_the_old_upload_is_no_repeat_for_the_new_one() -> None:
     world = whole()
     world.end_call()
-    world.fail_call(NotFoundError("gone", status=404))
+    world.lose()
     world.end_call()
     while world.puts:
         world.end_put()
@@ -424,10 +424,24 @@ def test_a_link_that_is_no_place_to_send_a_file_to_is_an_error_before_a_byte_mov
     assert world.asked == [Call.GET]
 
 
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_one_404_of_many_answers_is_a_slip(calls: int) -> None:
+    """To the first look, to complete, to a look at the status."""
+    world = whole()
+    for _ in range(calls):
+        world.end_call()
+        if not world.calls:
+            world.sleep()
+    world.fail_call(NotFoundError("gone", status=404))
+    assert not world.calls, "it is not asked at once"
+    world.finish()
+    assert world.session.result is not None
+    assert (world.session.result.recreated, world.session.result.bytes_sent) == (False, 0)
+
+
 def test_what_the_new_upload_stores_is_all_that_counts_after_a_start_over() -> None:
     world = resuming((1, 3), parts=4)
-    world.current.gone = True
-    world.end_call()
+    world.lose()
     world.end_call()
     world.end_put(number=2)
     world.end_put(number=1)
@@ -439,8 +453,7 @@ def test_what_the_new_upload_stores_is_all_that_counts_after_a_start_over() -> N
 
 def test_one_more_start_over_is_allowed_after_the_one_from_a_resume_and_no_third() -> None:
     world = resuming((1, 3), parts=4, concurrency=1)
-    world.current.gone = True
-    world.end_call()
+    world.lose()
     world.end_call()
     assert world.session.upload_id == "up1"
     world.end_put(error("NoSuchUpload", 404))
@@ -458,8 +471,7 @@ def test_one_more_start_over_is_allowed_after_the_one_from_a_resume_and_no_third
 
 def test_after_two_start_overs_the_third_upload_may_be_done() -> None:
     world = resuming((1, 3), parts=4, concurrency=1)
-    world.current.gone = True
-    world.end_call()
+    world.lose()
     world.end_call()
     world.end_put(error("NoSuchUpload", 404))
     world.finish()
@@ -508,7 +520,7 @@ def test_an_upload_that_cannot_be_looked_at_is_an_error_and_not_started_over(
 
 def test_a_refused_create_after_a_start_over_is_final_but_something_was_sent_before() -> None:
     world = resuming()
-    world.fail_call(NotFoundError("gone", status=404))
+    world.lose()
     assert world.calls[0].call is Call.CREATE
     world.fail_call(AuthError("401", status=401))
     assert isinstance(world.session.error, AuthError)

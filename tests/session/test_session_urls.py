@@ -293,6 +293,19 @@ def test_an_upload_the_service_forgot_is_started_over() -> None:
     assert world.session.result.upload_id == "up1"
 
 
+def test_a_slip_of_the_services_costs_nothing_but_another_look() -> None:
+    world = started()
+    world.end_put(EXPIRED, number=1)
+    world.fail_call(NotFoundError("gone", status=404))
+    world.end_put(number=2)
+    assert not world.calls, "it is not asked at once"
+    world.sleep()
+    assert [ask.call for ask in world.calls] == [Call.GET]
+    world.finish()
+    assert world.session.result is not None
+    assert (world.session.result.upload_id, world.session.result.recreated) == ("up0", False)
+
+
 def test_an_upload_that_something_else_completed_is_an_error() -> None:
     world = started()
     world.end_put(error("NoSuchUpload", 404), number=1)

@@ -260,6 +260,13 @@ class World:
         ask = ask or self.calls.pop()
         self.tell(CallFailed(ask.call, why))
 
+    def lose(self) -> None:
+        """The service does not know the upload any more, which is asked for until that is believed."""
+        self.current.gone = True
+        self.end_call()
+        self.sleep()
+        self.end_call()
+
     def finish(self) -> None:
         """From here on all goes well."""
         while not self.session.finished:

@@ -104,7 +104,7 @@ def test_a_file_arrives_byte_for_byte(store: Store, written: Any, size: int) -> 
             assert sha256(file.read()).hexdigest() == service.sha256(result.upload_id) == digest
 
 
-@case(52, EXACT)
+@case(53, EXACT)
 def test_links_that_expire_on_the_way_are_renewed(store: Store, written: Any) -> None:
     path, digest = written(3 * PART)
     listener = once(events.PartStored, lambda: links_expire(store, 2))
@@ -115,7 +115,7 @@ def test_links_that_expire_on_the_way_are_renewed(store: Store, written: Any) ->
         assert service.sha256(result.upload_id) == digest
 
 
-@case(52, EXACT)
+@case(53, EXACT)
 def test_links_that_expire_and_are_not_renewed_start_the_upload_over_once(
     store: Store, written: Any, tmp_path: Path
 ) -> None:
@@ -146,7 +146,7 @@ def tampered(exchange: Exchange) -> None:
     exchange.send(exchange.ask_service().replace(b"X-Amz-Expires=3600", b"X-Amz-Expires=7200"))
 
 
-@case(52, "PartError")
+@case(53, "PartError")
 def test_links_that_were_tampered_with_are_refused_and_told_without_their_signatures(
     store: Store, written: Any
 ) -> None:
@@ -175,7 +175,7 @@ def test_an_upload_is_gone_on_with_and_what_was_stored_is_not_sent_again(store: 
         assert service.sha256(result.upload_id) == digest
 
 
-@case(51, EXACT)
+@case(52, EXACT)
 def test_an_upload_outlasts_a_store_that_is_killed_and_started_again(own_store: Store, written: Any) -> None:
     path, digest = written(4 * PART)
     listener = once(events.PartStored, own_store.restart)
@@ -184,7 +184,7 @@ def test_an_upload_outlasts_a_store_that_is_killed_and_started_again(own_store: 
         assert service.sha256(result.upload_id) == digest
 
 
-@case(51, EXACT)
+@case(52, EXACT)
 def test_an_upload_outlasts_a_service_that_is_killed_and_started_again(
     store: Store, written: Any, tmp_path: Path
 ) -> None:

@@ -116,7 +116,7 @@ def test_no_more_than_asked_for_are_under_way(processes: Executor, glb: Path, co
     assert counting.most == concurrency
 
 
-@case(47, "PartError")
+@case(48, "PartError")
 def test_a_worker_that_dies_breaks_its_pool_and_the_next_run_goes_on(glb: Path) -> None:
     pool = ProcessPoolExecutor(1, SPAWN)
 
@@ -138,7 +138,7 @@ def test_a_worker_that_dies_breaks_its_pool_and_the_next_run_goes_on(glb: Path) 
         assert service.sha256(result.upload_id) == sum_of(glb)
 
 
-@case(47, "PartError")
+@case(48, "PartError")
 def test_an_executor_that_is_shut_down_is_told_and_nothing_hangs(glb: Path) -> None:
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
@@ -162,7 +162,7 @@ class Losing(Executor):
         return future
 
 
-@case(45, "PartError")
+@case(46, "PartError")
 @pytest.mark.parametrize("error", [RuntimeError("worker w1 died"), None])
 def test_a_part_that_loses_its_worker_is_sent_again_but_not_for_ever(
     glb: Path, error: BaseException | None
@@ -177,7 +177,7 @@ def test_a_part_that_loses_its_worker_is_sent_again_but_not_for_ever(
     assert {event.cause for event in told if isinstance(event, PartRetrying)} == {"worker"}
 
 
-@case(48, "PartError")
+@case(49, "PartError")
 @pytest.mark.parametrize(
     "error", [ModuleNotFoundError("No module named 'uploader'"), pickle.PicklingError("x")]
 )
@@ -341,7 +341,7 @@ def test_a_file_that_is_not_there_is_told_with_the_machine(
     assert done.answer.detail == said
 
 
-@case(48, "SourceError", "SourceChangedError")
+@case(49, "SourceError", "SourceChangedError")
 def test_a_file_that_goes_away_ends_the_upload(glb: Path, tmp_path: Path, processes: Executor) -> None:
     path = tmp_path / "scene.glb"
     path.write_bytes(glb.read_bytes())

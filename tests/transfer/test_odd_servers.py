@@ -40,7 +40,6 @@ def uploader(origin: str, policy: RetryPolicy = FEW) -> Uploader:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (http("<html>welcome</html>"), "SCENARIO_BASE_URL"),
         (http(""), "SCENARIO_BASE_URL"),
         (http("[]"), "SCENARIO_BASE_URL"),
         (http('{"upload": null}'), "cannot be used"),

@@ -33,6 +33,10 @@ OUTLASTED = {
     "500:on=create": (0, 0),
     "429:on=create:after=0": (0, 0),
     "drop:on=create:at=answer": (0, 0),
+    "html:on=create": (0, 0),
+    "html:on=complete": (0, 0),
+    "html:on=get:status=404": (0, 0),
+    "html:on=get:status=200": (0, 0),
     "vanish:part=2": (1, 0),
 }
 
@@ -56,8 +60,8 @@ FINAL: dict[str, tuple[type[UploaderError], str]] = {
     "409:on=create": (ApiError, "409"),
     "422:on=create": (ApiError, "422"),
     "500:on=create:times=inf": (UnreachableError, "500"),
-    "html:on=create": (ApiError, "proxy or firewall"),
-    "html:on=create:status=200": (AnswerError, "SCENARIO_BASE_URL"),
+    "html:on=create:times=inf": (UnreachableError, "a firewall or a login page"),
+    "html:on=create:status=200:times=inf": (UnreachableError, "SCENARIO_BASE_URL"),
     "redirect:on=create": (AnswerError, "redirect"),
     "402:on=complete:message=no credit": (ApiError, "no credit"),
     "400:on=complete:message=no good": (ApiError, "no good"),

@@ -128,12 +128,15 @@ def test_refused_credentials_fail_at_once_and_name_the_variables(
     assert f"the credentials in {VARIABLES} {hint}" in str(error)
 
 
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 405, 501, 503])
+@pytest.mark.parametrize("call", list(Call))
 @pytest.mark.parametrize(("body", "kind"), [(b"<html>no</html>", "text/html"), (b"<!DOCTYPE html>", "x/y")])
-def test_a_web_page_is_a_proxys_and_not_the_credentials_fault(body: bytes, kind: str) -> None:
-    error = refusal(403, body, content_type=kind)
-    assert isinstance(error, ApiError)
-    assert not isinstance(error, AuthError)
-    assert "blocked by a proxy" in str(error)
+def test_a_web_page_is_not_the_apis_word(status: int, call: Call, body: bytes, kind: str) -> None:
+    verdict = judge(status, body, call, content_type=kind, retry_after="7")
+    assert isinstance(verdict, Again)
+    assert f"could not {call}: a web page answered ({status})" in str(verdict.error)
+    assert "a proxy, a firewall or a login page" in str(verdict.error)
+    assert (verdict.error.upload_id, verdict.error.retry_after) == ("up_1", 7.0)
 
 
 def test_404_says_what_to_check() -> None:

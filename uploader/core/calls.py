@@ -10,6 +10,8 @@ from uploader.core.outcomes import SET_CA, Answer, Break, Broken, Response, is_h
 from uploader.core.scrub import scrub, scrub_code
 from uploader.errors import AnswerError, ApiError, AuthError, NotFoundError, UnreachableError, UploaderError
 
+CHECK_THE_WAY = "is there a proxy, a firewall or a login page on the way, or is SCENARIO_BASE_URL another's?"
+
 
 class Call(StrEnum):
     """The control calls."""
@@ -59,14 +61,21 @@ def judge_call(call: Call, answer: Answer, credentials: str, upload_id: str | No
     if isinstance(answer, Broken):
         return _judge_break(call, answer, upload_id)
     status = answer.status
+    if is_html(answer):  # whatever its status, it is not the API's word
+        said = f"could not {call}: a web page answered ({status}): {CHECK_THE_WAY}"
+        return _again(said, answer, upload_id)
     if 200 <= status < 300:
         return Accepted(answer.body)
     said = f"could not {call}: the API answered {_describe(answer)}"
     if status in (408, 425, 429) or (status >= 500 and status != 501):
-        error = UnreachableError(said, upload_id=upload_id)
-        error.retry_after = retry_after(answer)
-        return Again(error)
+        return _again(said, answer, upload_id)
     return Refused(_refusal(answer, said, credentials, upload_id))
+
+
+def _again(said: str, response: Response, upload_id: str | None) -> Again:
+    error = UnreachableError(said, upload_id=upload_id)
+    error.retry_after = retry_after(response)
+    return Again(error)
 
 
 def _judge_break(call: Call, broken: Broken, upload_id: str | None) -> CallVerdict:
@@ -83,10 +92,6 @@ def _judge_break(call: Call, broken: Broken, upload_id: str | None) -> CallVerdi
 def _refusal(response: Response, said: str, credentials: str, upload_id: str | None) -> UploaderError:
     status, code = response.status, _fields(response)[0]
     if status in (401, 403):
-        if is_html(response):
-            return ApiError(
-                f"{said}: blocked by a proxy or firewall on the way", status=status, upload_id=upload_id
-            )
         hint = "were refused" if status == 401 else "may not do this"
         return AuthError(
             f"{said}: the credentials in {credentials} {hint}", status=status, code=code, upload_id=upload_id

@@ -131,6 +131,7 @@ class UploadSession(Session):
         self._recovered = -math.inf  # when an outage ended
         self._doubt: UploaderError = UploaderError("no complete call was made")
         self._gone = ""
+        self._missed = False  # whether the service did not know the upload when it was last asked
         self._starting_over = False
         self._recreated = False
         self._chances = 1  # to start over
@@ -172,6 +173,7 @@ class UploadSession(Session):
         if not self._chances:
             raise AnswerError(f"{reason}, again after the upload was started over once")
         self._chances -= 1
+        self._next_ask = None
         self._recreated = self._starting_over = True
         self._tell(Recreating(self.upload_id or "", reason))
         if self._parts.in_flight:
@@ -222,6 +224,7 @@ class UploadSession(Session):
     # Control calls
 
     def _call_done(self, done: CallDone) -> None:
+        self._missed = False
         if done.call is Call.CREATE:
             self._created(done.upload, done.server_time)
         elif self.phase is Phase.RESUMING:
@@ -236,7 +239,9 @@ class UploadSession(Session):
             self._watch(done.upload)
 
     def _call_failed(self, failed: CallFailed) -> None:
-        if isinstance(failed.error, NotFoundError) and self.phase is Phase.RESUMING:
+        if isinstance(failed.error, NotFoundError) and self.upload_id and not self._missed:
+            self._look_again(failed)
+        elif isinstance(failed.error, NotFoundError) and self.phase is Phase.RESUMING:
             self._leave("the service no longer knows it")
         elif isinstance(failed.error, NotFoundError) and self.phase in (Phase.SENDING, Phase.COMPLETING):
             self._in_doubt = False
@@ -249,11 +254,18 @@ class UploadSession(Session):
                 self._in_doubt = False
             raise failed.error
 
+    def _look_again(self, failed: CallFailed) -> None:
+        """The service does not know the upload. All that was sent hangs on that word: hear it twice."""
+        self._missed = True
+        if failed.call is Call.COMPLETE:
+            self._doubt, self._in_doubt = failed.error, False
+        self._next_ask = (self._now + pause(self._policy, 1, None, self._random), Call.GET)
+
     def _advance(self) -> None:
+        if not self._starting_over:
+            super()._advance()
         if self.phase is Phase.SENDING or self._starting_over:
             self._send()
-        else:
-            super()._advance()
 
     # Sending
 
@@ -286,7 +298,7 @@ class UploadSession(Session):
             self._complete()
             return
         self._fill()
-        if self._parts.blocked and self._asked is None:
+        if self._parts.blocked and self._asked is None and self._next_ask is None:
             self._ask(Call.GET)
 
     def _fill(self) -> None:
@@ -480,6 +492,8 @@ class UploadSession(Session):
             self._wait_out(Call.GET, None)
         elif isinstance(doubt, UnreachableError):
             self._wait_out(Call.COMPLETE, doubt.retry_after)
+        elif isinstance(doubt, NotFoundError):  # a slip: it was there when it was looked for
+            self._wait_out(Call.COMPLETE, None)
         else:
             raise doubt
 

@@ -24,15 +24,10 @@ from uploader.core.retry import Random
 from uploader.core.verdict import Poller, is_decided
 from uploader.errors import (
     AnswerError,
-    ApiError,
     AuthError,
     NotCompletedError,
-    PartError,
-    SourceChangedError,
     UploadCancelledError,
-    UploadConflictError,
     UploaderError,
-    UploadFailedError,
     UploadTimeoutError,
 )
 from uploader.models import Status, Upload, UploadResult
@@ -194,7 +189,7 @@ class Session(ABC):
 
     def _fail(self, error: UploaderError) -> None:
         error.upload_id = error.upload_id or self.upload_id
-        error.resumable = self._all_there and not is_over(error)
+        error.resumable = self._all_there and not error.final
         self.error = error
         self._enter(Phase.FAILED)
         self._tell(Failed(error))
@@ -213,21 +208,6 @@ class Session(ABC):
     def _take(self) -> list[Action]:
         actions, self._actions = self._actions, []
         return actions
-
-
-def is_over(error: UploaderError) -> bool:
-    """Whether there is no use in going on with the same upload: the same would come of it again."""
-    match error:
-        case AuthError():
-            return False
-        case ApiError():
-            return error.status != 402  # credits can be bought
-        case PartError():
-            return error.final
-        case SourceChangedError():
-            return not error.touched
-        case _:
-            return isinstance(error, UploadFailedError | NotCompletedError | UploadConflictError)
 
 
 class WaitSession(Session):

@@ -23,7 +23,6 @@ from uploader.core.events import (
     UploadCreated,
 )
 from uploader.core.plan import Plan
-from uploader.core.waiting import is_over
 from uploader.errors import (
     SourceChangedError,
     UploadCancelledError,
@@ -123,7 +122,7 @@ class Keeper:
                 self._left, self._row, self._upload_id, self._named = self._row, None, None, False
                 self._parts.clear()
             case Failed():
-                event.error.resumable = event.error.resumable or (self.kept and not is_over(event.error))
+                event.error.resumable = event.error.resumable or (self.kept and not event.error.final)
 
     def _write(self, journal: Journal, event: Event) -> None:
         match event:
@@ -155,7 +154,7 @@ class Keeper:
             return
         if self._upload_id is None or isinstance(error, UploadFailedError | UploadConflictError):
             journal.remove(self._row)  # there is nothing to go on with
-        elif not is_over(error):
+        elif not error.final:
             cancelled = isinstance(error, UploadCancelledError)  # somebody wanted that: no trouble to tell of
             journal.mark(self._row, State.OPEN, "" if cancelled else str(error))
         elif isinstance(error, SourceChangedError):
