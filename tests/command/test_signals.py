@@ -465,6 +465,29 @@ def test_a_second_one_does_not_wait() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_hits_a_destructor_is_not_lost(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+            reached.append("its end")
+
+    stops, reached = Stops(), list[str]()
+
+    def drop() -> None:
+        Dropped()
+        reached.append("what comes next")
+        wait_for(lambda: False)
+
+    with stops.heeded(), pytest.raises(KeyboardInterrupt) as caught, stops.armed():
+        drop()
+    assert caught.type is (Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+    assert reached == ["its end", "what comes next"]
+    assert capfd.readouterr().err == ""
+
+
 # At any moment
 
 # As the command that is installed, but telling when it is about to begin: what comes before is Python's.

@@ -6,6 +6,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+# Seconds after which a stop comes again that came where no exception gets out.
+_AGAIN = 0.01
 
 
 class Terminated(KeyboardInterrupt):
@@ -60,7 +64,12 @@ class Stops:
         finally:
             self._armed = before
 
-    def _stop(self, number: int, _: object) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if _in_destructor(frame):
+            later = threading.Timer(_AGAIN, signal.raise_signal, (number,))
+            later.daemon = True
+            later.start()
+            return
         again = self._waiting is not None
         self._waiting = KeyboardInterrupt if number == signal.SIGINT else Terminated
         if self._armed or again:
@@ -73,6 +82,13 @@ class Stops:
         for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
             signal.signal(number, signal.SIG_IGN)
         raise kind
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    """Whether a `__del__` is being run: Python prints what it raises, and goes on."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 # One for the process, as the signals are.
