@@ -106,6 +106,28 @@ def test_a_second_signal_does_not_wait_for_the_store(store: Store, relay: Relay)
         assert time.monotonic() - began < QUICKLY
 
 
+@pytest.mark.parametrize("with_store", [False, True], ids=["own store", "S3 store"])
+def test_a_directory_in_use_is_refused_until_its_service_is_killed(
+    store: Store, with_store: bool, picture: Path, tmp_path: Path
+) -> None:
+    """And no longer: a service that had no time to put anything in order can be started again at once."""
+    where = ("--s3-endpoint", store.endpoint, "--s3-bucket", store.bucket) if with_store else ()
+    command = ("serve", "--port", "0", "--dir", tmp_path / "state", *where)
+    first = spawn(*command, **store.environment)
+    with client_of(first) as uploader:
+        upload_id = uploader.upload(picture, wait_for=None, progress=False).upload_id
+        second = spawn(*command, **store.environment)
+        out, err = second.communicate(timeout=60)
+        assert (second.returncode, out) == (2, "")
+        start = f"uploader: {tmp_path / 'state'} is in use by process {first.pid} on "
+        assert err.startswith(start)
+        assert err.count("\n") == 1
+        assert uploader.wait(upload_id, wait_for="imported").status == "imported"
+    first.kill()
+    with client_of(spawn(*command, **store.environment)) as uploader:
+        assert uploader.wait(upload_id, wait_for="imported").status == "imported"
+
+
 def listens(url: str) -> bool:
     where = urlsplit(url)
     with socket.socket() as connection:
