@@ -184,6 +184,23 @@ def test_a_part_that_arrives_after_complete_is_not_taken(
         assert file.read() == b"abc"
 
 
+def test_a_part_whose_directory_was_removed_is_of_no_upload_any_more(
+    start: Any, refused: Refused, raw: Any, eventually: Any, tmp_path: Path
+) -> None:
+    """Before the PUT, or while its body is on the way."""
+    api = start(tmp_path)
+    before, meanwhile = api.create(), api.create()
+    late = raw(url(meanwhile), "Content-Length: 3")
+    late.socket.sendall(b"x")
+    (arriving,) = eventually(lambda: list(tmp_path.rglob("*.tmp")))
+    arriving.unlink()
+    for upload in (before, meanwhile):
+        (tmp_path / "parts" / upload["id"]).rmdir()
+    assert refused(api.put(before, 1, b"abc"))[:2] == (404, "NoSuchUpload")
+    late.socket.sendall(b"yz")
+    assert b"<Code>NoSuchUpload</Code>" in late.answer()
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH", "OPTIONS"])
 def test_other_methods_are_not_allowed_in_xml(start: Any, method: str) -> None:
     api = start()
