@@ -232,11 +232,16 @@ def test_expiry_counts_when_the_request_starts_only(
     start: Any, raw: Any, refused: Refused, eventually: Any
 ) -> None:
     api = start(ttl=1)
-    upload = api.create()
-    slow = raw(url(upload), "Content-Length: 3")
-    slow.socket.sendall(b"a")
+
+    def begun() -> tuple[Any, Any] | None:
+        """An upload, and a PUT that came before its link expired: then its body is asked for."""
+        upload = api.create()
+        slow = raw(url(upload), "Content-Length: 3", "Expect: 100-continue")
+        return (upload, slow) if slow.socket.recv(1000).startswith(b"HTTP/1.1 100 ") else None
+
+    upload, slow = eventually(begun)
     eventually(lambda: api.put(upload, 1, b"other").status_code == 403)
-    slow.socket.sendall(b"bc")
+    slow.socket.sendall(b"abc")
     assert slow.answer().startswith(b"HTTP/1.1 200 ")
     assert api.service.stored_parts(upload["id"])[1].md5 == hashlib.md5(b"abc").hexdigest()
 
