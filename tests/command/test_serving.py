@@ -65,6 +65,21 @@ def test_a_secret_of_ones_own_is_asked_for_and_not_shown(picture: Path) -> None:
     assert "of-our-own" not in "".join(process.communicate(timeout=60))
 
 
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("", "is set, but blank: set it to a secret, or not at all"),
+        (" \t\n", "is set, but blank: set it to a secret, or not at all"),
+        ("a b \u00e9", "has characters no credential has: use printable ASCII"),
+        ("a\nb", "has characters no credential has: use printable ASCII"),
+    ],
+)
+def test_a_secret_that_is_none_is_not_replaced_by_the_known_one(secret: str, said: str) -> None:
+    process = spawn("serve", "--port", "0", UPLOADER_SERVE_SECRET=secret)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (2, "", f"uploader: UPLOADER_SERVE_SECRET {said}\n")
+
+
 def test_a_warning_is_said_once(store: Store, relay: Relay, picture: Path, tmp_path: Path) -> None:
     refused = []
     relay.refused = lambda method, path: "prefix=upload_" in path and not refused.append(path)
