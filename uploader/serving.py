@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -52,7 +53,7 @@ def run(
             s3_bucket=s3_bucket,
             api_secret=secret or KNOWN_SECRET,
         )
-        with _warnings_said(), ExitStack() as stack:
+        with warnings_said(), ExitStack() as stack:
             with STOPS.armed():  # a store that does not answer can be given up
                 service = stack.enter_context(serving)
                 stop = _stopped_by_signals()
@@ -107,14 +108,23 @@ class _Sayer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
-        text = record.getMessage()
+        text = _in_a_line(record)
         if text not in self._said:
             self._said.add(text)
             say(text)
 
 
+def _in_a_line(record: logging.LogRecord) -> str:
+    """A message, and of an error the request, type and text. No query of a URL: it may be a signature."""
+    told = [record.getMessage()]
+    if error := record.exc_info and record.exc_info[1]:
+        told += [*getattr(error, "__notes__", ()), f"{type(error).__name__}: {error}"]
+    return re.sub(r"\?\S+", "?…", ": ".join(" ".join(text.split()) for text in told))
+
+
 @contextmanager
-def _warnings_said() -> Iterator[None]:
+def warnings_said() -> Iterator[None]:
+    """Say, as long as the block lasts, what the embedded service logs as a warning or worse."""
     logger, sayer = logging.getLogger("uploader.local"), _Sayer()
     logger.addHandler(sayer)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import socket
@@ -20,6 +21,7 @@ from tests.stores.processes import wait_until
 from tests.stores.relay import Relay, relaying
 from tests.stores.store import Store
 from uploader import AuthError, Uploader
+from uploader.serving import warnings_said
 
 QUICKLY = 5.0  # seconds, on a machine with other things to do
 
@@ -78,6 +80,31 @@ def test_a_secret_that_is_none_is_not_replaced_by_the_known_one(secret: str, sai
     process = spawn("serve", "--port", "0", UPLOADER_SERVE_SECRET=secret)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (2, "", f"uploader: UPLOADER_SERVE_SECRET {said}\n")
+
+
+def test_a_defect_is_said_in_a_line_with_the_request(tmp_path: Path) -> None:
+    process = spawn("serve", "--port", "0", "--dir", tmp_path)
+    with client_of(process) as uploader:
+        key = ("local-key", "local-secret")
+        (tmp_path / "parts").rename(tmp_path / "elsewhere")
+        body = {"fileName": "a.bin", "contentType": "a/b", "fileSize": 3, "kind": "asset", "parts": 1}
+        url = f"{uploader.base_url}/uploads"
+        answer = httpx.post(url, json=body, params={"projectId": "p"}, auth=key, trust_env=False)
+        assert answer.status_code == 500
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    beginning = "uploader: Exception in ASGI application: POST /v1/uploads: FileNotFoundError: "
+    assert err.startswith(beginning)
+    assert err.count("\n") == 1
+    assert "\\n" not in err
+
+
+def test_a_defect_is_said_without_the_signature_in_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("cannot send\n  https://store.example/a.bin?X-Amz-Signature=5ec4e7&x=y now")
+    with warnings_said():
+        logging.getLogger("uploader.local").error("It failed\n", exc_info=error)
+    said = "uploader: It failed: RuntimeError: cannot send https://store.example/a.bin?… now\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_warning_is_said_once(store: Store, relay: Relay, picture: Path, tmp_path: Path) -> None:
