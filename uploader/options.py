@@ -146,8 +146,13 @@ class Credentials:
         return JWT_VARIABLE if self.jwt else f"{KEY_VARIABLE} and {SECRET_VARIABLE}"
 
 
+def is_header_safe(value: str) -> bool:
+    """Whether a credential can be sent."""
+    return value.isascii() and value.isprintable()
+
+
 def _header_safe(value: str, what: str, variable: str) -> str:
-    if not (value.isascii() and value.isprintable()):
+    if not is_header_safe(value):
         raise CredentialsError(f"{what} has characters no credential has: check {variable}")
     return value
 

@@ -216,7 +216,7 @@ def test_without_resign_a_get_repeats_the_first_links(start: Any) -> None:
 
 @pytest.mark.any_store
 def test_a_finished_upload_walks_to_imported_and_is_stored_exactly(start: Any) -> None:
-    api = start(stage_delay=0.05)
+    api = start(stage_delay=0)
     content = bytes(range(256)) * (PART // 256) + b"tail"
     upload = api.create(fileSize=len(content), parts=2, kind="asset")
     assert api.put(upload, 2, content[PART:]).status_code == 200
@@ -224,7 +224,6 @@ def test_a_finished_upload_walks_to_imported_and_is_stored_exactly(start: Any) -
     assert set(api.service.stored_parts(upload["id"])) == {1, 2}
     answered = api.complete(upload).json()["upload"]
     assert (answered["status"], answered["parts"]) == ("validating", None)
-    assert api.settle(upload, "validated")["entityId"] is None
     done = api.settle(upload, "imported")
     assert done["entityId"].startswith("asset_")
     assert (done["parts"], done["errorMessage"]) == (None, None)
@@ -232,6 +231,23 @@ def test_a_finished_upload_walks_to_imported_and_is_stored_exactly(start: Any) -
         assert file.read() == content
     assert api.service.stored_parts(upload["id"]) == {}
     assert api.service.upload(upload["id"]) == done
+
+
+@pytest.mark.any_store
+def test_on_its_way_it_is_validated_and_no_entity_yet(start: Any, eventually: Any) -> None:
+    api = start(stage_delay=0.05)
+
+    def seen() -> Any:
+        """An upload that was looked at before it went on."""
+        upload = api.create()
+        api.put(upload, 1, b"abc")
+        api.complete(upload)
+        shown = api.settle(upload, "validated", "imported")
+        return shown["status"] == "validated" and shown
+
+    upload = eventually(seen)
+    assert upload["entityId"] is None
+    assert api.settle(upload, "imported")["entityId"].startswith("asset_")
 
 
 @pytest.mark.any_store
@@ -271,17 +287,24 @@ def test_parts_that_were_lost_before_they_were_joined_fail_the_upload(session: A
 
 
 def test_a_record_that_cannot_be_written_is_written_later(
-    session: Any, tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
+    start: Any, tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with session(tmp_path, stage_delay=3600.0) as api:
+    api, here, elsewhere = start(tmp_path, stage_delay=0.2), tmp_path / "uploads", tmp_path / "elsewhere"
+
+    def caught() -> Any:
+        """An upload that was not imported when the records became unreachable."""
+        if elsewhere.exists():
+            elsewhere.rename(here)
         upload = api.create()
         api.put(upload, 1, b"abc")
         assert api.complete(upload).status_code == 200
-    with session(tmp_path, stage_delay=0.2) as api:
-        (tmp_path / "uploads").rename(tmp_path / "elsewhere")
-        eventually(lambda: "an upload waits, and is tried again: No such file or directory" in caplog.text)
-        (tmp_path / "elsewhere").rename(tmp_path / "uploads")
-        assert api.settle(upload, "imported", "failed")["status"] == "imported"
+        here.rename(elsewhere)
+        return api.service.upload(upload["id"])["status"] != "imported" and upload
+
+    upload = eventually(caught)
+    eventually(lambda: "an upload waits, and is tried again: No such file or directory" in caplog.text)
+    elsewhere.rename(here)
+    assert api.settle(upload, "imported", "failed")["status"] == "imported"
 
 
 @pytest.mark.parametrize(

@@ -241,13 +241,12 @@ def test_an_upload_can_vanish_as_soon_as_it_is_created(start: Any, refused: Refu
 
 @pytest.mark.any_store
 def test_an_upload_can_vanish_while_it_is_validated(start: Any, eventually: Any) -> None:
-    api = start(faults=["vanish:on=get:skip=1"], stage_delay=0.2)
+    api = start(faults=["vanish:on=get"], stage_delay=0.2)
     upload = api.create()
     api.put(upload, 1, b"abc")
     api.complete(upload)
-    assert api.show(upload)["status"] in ("validating", "validated")
     assert api.get(upload).status_code == 404
-    assert api.send(b"abc")["status"] == "imported"
+    assert api.send(b"abc")["status"] == "imported"  # by when the other's turn has come
 
 
 def test_a_request_that_is_refused_anyway_does_not_use_up_a_fault(start: Any, refused: Refused) -> None:

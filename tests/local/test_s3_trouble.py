@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -155,3 +155,49 @@ def test_what_may_not_be_dropped_at_the_end_is_said_with_the_reason(
         upload = api.create()
     why = "the object store did not abort the multipart upload: it answered AccessDenied"
     assert f"what was sent of {upload['id']} stays in the store: {why}" in caplog.text
+
+
+@pytest.fixture
+def before(
+    own_store: Store, start: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str], Any]:
+    """Starts a service before a store of the test's own, or before a relay to it, at this URL."""
+    for name, value in own_store.environment.items():
+        monkeypatch.setenv(name, value)
+    where = tmp_path / "service"
+    return lambda url: start(where, s3_endpoint=url, s3_bucket=own_store.bucket, stage_delay=0)
+
+
+def test_a_store_that_is_down_is_told_as_503(
+    own_store: Store, before: Callable[[str], Any], refused: Any
+) -> None:
+    api = before(own_store.endpoint)
+    upload = api.create()
+    assert api.put(upload, 1, b"abc").status_code == 200
+    own_store.stop()
+    for call in (api.try_create, lambda: api.complete(upload)):
+        status, code, message = refused(call())
+        assert (status, code) == (503, "ServiceUnavailable")
+        assert message.startswith("the object store could not be asked to ")
+        assert own_store.access_key not in message
+    own_store.start()
+    assert api.complete(upload).status_code == 200
+    assert api.settle(upload, "imported", "failed")["status"] == "imported"
+
+
+def test_a_store_that_goes_down_when_it_is_to_join_the_parts_is_outlasted(
+    own_store: Store, before: Callable[[str], Any], eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with relaying(own_store.endpoint) as relay:
+        api = before(relay.url)
+        upload = api.create()
+        assert api.put(upload, 1, b"abc").status_code == 200
+        relay.held = lambda method, path: method == "POST" and "uploadId=" in path
+        assert api.complete(upload).status_code == 200
+        assert relay.holding.wait(60)
+        own_store.stop()
+        relay.release()
+        eventually(lambda: "the object store could not be asked to join the parts" in caplog.text)
+        assert api.show(upload)["status"] == "validating"
+        own_store.start()
+        assert api.settle(upload, "imported", "failed")["status"] == "imported"

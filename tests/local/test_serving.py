@@ -25,6 +25,7 @@ from uploader.local import Recorded, Service, serve
 
 MIB = 1024 * 1024
 PART = 5 * MIB
+QUICKLY = 5.0  # seconds, on a machine with other things to do; connections are kept for 20
 
 
 def port_of(service: Service) -> int:
@@ -251,11 +252,13 @@ def test_it_stops_promptly_with_clients_idle_stalled_and_in_mid_upload(
         idle = socket.create_connection(("127.0.0.1", port_of(api.service)))
         assert signal.getsignal(signal.SIGINT) is handler
         leaving = time.monotonic()
-    assert time.monotonic() - leaving < 1
+    assert time.monotonic() - leaving < QUICKLY
     assert threading.enumerate() == before
     idle.close()
     gc.collect()  # what was left open warns here, and a warning fails the test
-    noise = [record for record in caplog.records if not record.name.startswith(("http", "asyncio"))]
+    noise = [
+        record for record in caplog.records if not record.name.startswith(("http", "asyncio", "filelock"))
+    ]
     assert noise == []
     assert capfd.readouterr() == ("", "")
 
@@ -270,7 +273,7 @@ def test_it_leaves_nothing_open_whenever_a_client_connects(certificate: Any, sec
                     if not linger:
                         client.close()
                 leaving = time.monotonic()
-            assert time.monotonic() - leaving < 1
+            assert time.monotonic() - leaving < QUICKLY
     gc.collect()  # what was left open warns here, and a warning fails the test
 
 

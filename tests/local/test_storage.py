@@ -184,6 +184,23 @@ def test_a_part_that_arrives_after_complete_is_not_taken(
         assert file.read() == b"abc"
 
 
+def test_a_part_whose_directory_was_removed_is_of_no_upload_any_more(
+    start: Any, refused: Refused, raw: Any, eventually: Any, tmp_path: Path
+) -> None:
+    """Before the PUT, or while its body is on the way."""
+    api = start(tmp_path)
+    before, meanwhile = api.create(), api.create()
+    late = raw(url(meanwhile), "Content-Length: 3")
+    late.socket.sendall(b"x")
+    (arriving,) = eventually(lambda: list(tmp_path.rglob("*.tmp")))
+    arriving.unlink()
+    for upload in (before, meanwhile):
+        (tmp_path / "parts" / upload["id"]).rmdir()
+    assert refused(api.put(before, 1, b"abc"))[:2] == (404, "NoSuchUpload")
+    late.socket.sendall(b"yz")
+    assert b"<Code>NoSuchUpload</Code>" in late.answer()
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH", "OPTIONS"])
 def test_other_methods_are_not_allowed_in_xml(start: Any, method: str) -> None:
     api = start()
@@ -215,11 +232,16 @@ def test_expiry_counts_when_the_request_starts_only(
     start: Any, raw: Any, refused: Refused, eventually: Any
 ) -> None:
     api = start(ttl=1)
-    upload = api.create()
-    slow = raw(url(upload), "Content-Length: 3")
-    slow.socket.sendall(b"a")
+
+    def begun() -> tuple[Any, Any] | None:
+        """An upload, and a PUT that came before its link expired: then its body is asked for."""
+        upload = api.create()
+        slow = raw(url(upload), "Content-Length: 3", "Expect: 100-continue")
+        return (upload, slow) if slow.socket.recv(1000).startswith(b"HTTP/1.1 100 ") else None
+
+    upload, slow = eventually(begun)
     eventually(lambda: api.put(upload, 1, b"other").status_code == 403)
-    slow.socket.sendall(b"bc")
+    slow.socket.sendall(b"abc")
     assert slow.answer().startswith(b"HTTP/1.1 200 ")
     assert api.service.stored_parts(upload["id"])[1].md5 == hashlib.md5(b"abc").hexdigest()
 

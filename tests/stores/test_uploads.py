@@ -27,6 +27,7 @@ PART = 5 * MiB
 QUICK = RetryPolicy(base=0.01, cap=0.2, poll_first=0.02, poll_cap=0.1)
 
 Heard = Callable[[events.Event], None]
+Restart = Callable[..., Service]
 
 
 class Sent(NamedTuple):
@@ -78,6 +79,28 @@ def once(kind: type, act: Callable[[], object]) -> Heard:
     return listen
 
 
+def both(first: Heard, second: Heard) -> Heard:
+    """A listener for two."""
+
+    def listen(event: events.Event) -> None:
+        first(event)
+        second(event)
+
+    return listen
+
+
+@pytest.fixture
+def restarting(store: Store, tmp_path: Path) -> Iterator[Restart]:
+    """Starts a service before the store; called again, another takes its place, over the same directory."""
+    with ExitStack() as running:
+
+        def restart(**options: Any) -> Service:
+            running.close()
+            return running.enter_context(behind(store, directory=tmp_path / "service", **options))
+
+        yield restart
+
+
 def links_expire(store: Store, seconds: int) -> None:
     """Returns when the store refuses a link that was signed just now for so many seconds."""
     with store.client() as client, httpx.Client(trust_env=False) as http:
@@ -105,40 +128,32 @@ def test_a_file_arrives_byte_for_byte(store: Store, written: Any, size: int) -> 
 
 
 @case(53, EXACT)
-def test_links_that_expire_on_the_way_are_renewed(store: Store, written: Any) -> None:
+def test_links_that_expire_on_the_way_are_renewed(store: Store, written: Any, restarting: Restart) -> None:
     path, digest = written(3 * PART)
-    listener = once(events.PartStored, lambda: links_expire(store, 2))
-    with behind(store, ttl=2) as service, uploading(service) as up:
-        result = up.upload(path, kind="model", part_size=PART, concurrency=1, progress=listener)
-        assert result.url_refreshes >= 1
-        assert not result.recreated
-        assert service.sha256(result.upload_id) == digest
+    service = restarting(ttl=2)
+    # However slow the machine is, the links that are asked for anew last.
+    mend = once(events.UploadCreated, lambda: restarting(port=urlsplit(service.base_url).port))
+    expire = once(events.PartStored, lambda: links_expire(store, 2))
+    with uploading(service) as up:
+        result = up.upload(path, kind="model", part_size=PART, concurrency=1, progress=both(mend, expire))
+    assert result.url_refreshes >= 1
+    assert not result.recreated
+    assert stored_sum(store, result.upload_id, path.name) == digest
 
 
 @case(53, EXACT)
 def test_links_that_expire_and_are_not_renewed_start_the_upload_over_once(
-    store: Store, written: Any, tmp_path: Path
+    store: Store, written: Any, restarting: Restart
 ) -> None:
     path, digest = written(3 * PART)
-    with ExitStack() as running:
-
-        def run(**options: Any) -> Service:
-            running.close()
-            return running.enter_context(behind(store, directory=tmp_path / "service", **options))
-
-        service = run(ttl=2, resign=False)
-        expire = once(events.PartStored, lambda: links_expire(store, 2))
-        # However slow the machine is, the links of the second time last.
-        mend = once(events.Recreating, lambda: run(port=urlsplit(service.base_url).port))
-
-        def listener(event: events.Event) -> None:
-            expire(event)
-            mend(event)
-
-        with uploading(service) as up:
-            result = up.upload(path, kind="model", part_size=PART, concurrency=1, progress=listener)
-        assert result.recreated
-        assert stored_sum(store, result.upload_id, path.name) == digest
+    service = restarting(ttl=2, resign=False)
+    expire = once(events.PartStored, lambda: links_expire(store, 2))
+    # However slow the machine is, the links of the second time last.
+    mend = once(events.Recreating, lambda: restarting(port=urlsplit(service.base_url).port))
+    with uploading(service) as up:
+        result = up.upload(path, kind="model", part_size=PART, concurrency=1, progress=both(expire, mend))
+    assert result.recreated
+    assert stored_sum(store, result.upload_id, path.name) == digest
 
 
 def tampered(exchange: Exchange) -> None:

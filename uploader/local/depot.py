@@ -18,7 +18,7 @@ OWN = "the service's own store"
 
 
 class Depot:
-    """The records under `root`. One service at a time may use a directory.
+    """The records under `root`, which is this service's alone: see `claiming`.
 
     Changed on the service's thread only. Records are immutable, so reading one from another thread is safe.
     """

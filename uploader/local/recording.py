@@ -193,4 +193,8 @@ class Recorder:
                 message = {**message, "headers": [*message["headers"], (b"date", date)]}
             await send(message)
 
-        await self._app({**scope, "exchange": exchange}, exchange.read, dated)
+        try:
+            await self._app({**scope, "exchange": exchange}, exchange.read, dated)
+        except Exception as error:
+            error.add_note(f"{scope['method']} {scope['path']}")  # uvicorn logs the error alone
+            raise

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from uploader.local.app import application
 from uploader.local.backing import bucket_store, check_s3, disk_store, finish
+from uploader.local.claiming import claimed
 from uploader.local.connections import Connections
 from uploader.local.control import ControlApi
 from uploader.local.credentials import KNOWN_SECRET, Credentials
@@ -59,7 +60,7 @@ def serve(
 
     Args:
         directory: where everything is kept; served again later, with the same store, it goes on where it was.
-            One service at a time may use it. None: a temporary one, removed on exit.
+            One service at a time uses it: a second one is refused. None: a temporary one, removed on exit.
         host: a loopback address or "localhost". Before others may call the service, through a proxy that
             speaks TLS, it needs an `api_secret` of its own, and an S3 store, where all can send parts.
         port: the TCP port; 0 takes a free one.
@@ -84,7 +85,8 @@ def serve(
     Raises:
         ValueError: a fault does not parse, the host is not a loopback address, a number is out of range, the
             directory belongs to another store, or something is asked for that an S3 store cannot do.
-        OSError: the port is taken, or the directory, the certificate or the S3 store cannot be used.
+        OSError: another service uses the directory, the port is taken, or the directory, the certificate or
+            the S3 store cannot be used.
         ModuleNotFoundError: an S3 store needs boto3.
     """
     parsed = [parse(spec) for spec in faults]
@@ -97,6 +99,7 @@ def serve(
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uploader-local-"))
         root = Path(directory)
+        stack.enter_context(claimed(root))  # before anything there is read, or taken for a leftover
         depot, plan, threads = Depot(root), FaultPlan(parsed), Threads(_CALLS)
         listener = stack.enter_context(listen(host, port))
         address = netloc(host, listener.getsockname()[1], secure=certificate is not None)

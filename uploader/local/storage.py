@@ -89,6 +89,8 @@ class Storage:
                 raise StoreError(400, "BadDigest", message)
             upload = self._pending(request)  # again: it can be over by the time the body is here
             self.store.keep_part(upload.id, number, arriving, size, md5)
+        except FileNotFoundError:  # somebody has removed the upload's directory
+            raise _gone() from None
         finally:
             arriving.unlink(missing_ok=True)
         return Response(headers={"etag": f'"{md5}"', **storage_headers()})
