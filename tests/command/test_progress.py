@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tqdm.utils import disp_len
 
+from tests.command.conftest import MiB
 from uploader import Uploader
 from uploader.core.calls import Call
 from uploader.core.events import CallRetrying, Phase, PhaseChanged, Progress, Recreating, StatusSeen
@@ -90,6 +91,17 @@ def test_progress_is_seen_however_long_the_name_and_narrow_the_terminal(
         assert name.startswith(start)
         assert name.endswith(end)
         assert disp_len(found[1]) >= min(least, len(name))
+
+
+def test_a_bar_over_many_files_says_how_many_failed(picture: Path) -> None:
+    files = [picture.with_name(f"p{number}.png") for number in range(3)]
+    for number, file in enumerate(files):
+        file.write_bytes(picture.read_bytes()[:MiB] if number else b"nothing like it")
+    with serve(stage_delay=0.05) as service:
+        code, shown = on_a_terminal(["upload", *map(str, files)], service.environment, 80)
+    assert code == 1
+    assert "2 of 3 files: 1 failed: 100%|" in shown
+    assert shown.splitlines()[-1] == "uploader: 2 of 3 uploaded; not: p0.png"
 
 
 def test_a_bar_follows_the_width_of_its_terminal() -> None:

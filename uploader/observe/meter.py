@@ -24,7 +24,7 @@ _USUAL = 79
 
 
 class Meter(tqdm):  # type: ignore[type-arg]  # only the stubs know its argument
-    """A bar that fits: its name is shortened, to some third of the width, before the bar goes, and then numbers.
+    """A line that fits: the name is shortened, to some third of the width, before the bar goes, then numbers.
 
     Without tqdm's thread, which would outlive the upload: events come often enough.
 
