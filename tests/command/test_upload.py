@@ -300,7 +300,7 @@ def test_time_up_while_validating_is_exit_3_and_says_how_to_go_on(
 ) -> None:
     with serve(stage_delay=30) as service:
         use(service, monkeypatch)
-        said = command("upload", picture, "--json", "--timeout", "1.5")
+        said = command("upload", picture, "--json", "--timeout", "2s")
     assert said.code == 3
     assert said.json["error"]["resumable"]
     assert f"uploader resume {said.json['error']['upload_id']}" in said.err
