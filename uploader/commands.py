@@ -221,7 +221,7 @@ def _nothing(base_url: str) -> str:
 
 def list_(*, as_json: bool) -> int:
     """Show the uploads that are not done."""
-    report = Report(as_json=as_json, several=True)
+    report = Report(as_json=as_json)
     with report.attempt(), STOPS.armed():
         uploads = pending_uploads(state_directory(os.environ))
         if as_json:
@@ -235,15 +235,17 @@ def list_(*, as_json: bool) -> int:
 
 
 def forget(which: Sequence[str], *, older_than: timedelta | None) -> int:
-    """Forget unfinished uploads: those named, or all."""
+    """Forget unfinished uploads: those named, or all but what is being uploaded right now."""
     report = Report()
     with report.attempt(), STOPS.armed():
         directory = state_directory(os.environ)
         chosen = _choose(which) if which else pending_uploads(directory)
-        now, forgotten = datetime.now(UTC), 0
+        now, forgotten, running = datetime.now(UTC), 0, 0
         for pending in chosen:
-            young = older_than is not None and now - pending.updated_at < older_than
-            if young or (pending.state is PendingState.RUNNING and not which):
+            if older_than is not None and now - pending.updated_at < older_than:
+                continue
+            if pending.state is PendingState.RUNNING and not which:
+                running += 1
                 continue
             named = report.begin(pending.file_name)
             with report.attempt(named), STOPS.armed(), suppress(*([] if which else [StateError])):
@@ -252,6 +254,8 @@ def forget(which: Sequence[str], *, older_than: timedelta | None) -> int:
                 forgotten += 1
         if not forgotten:
             say("nothing was forgotten")
+        if running:
+            say(f"{running} {'is' if running == 1 else 'are'} being uploaded right now: left alone")
     return report.close()
 
 
