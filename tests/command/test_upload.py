@@ -317,9 +317,10 @@ def test_a_part_that_cannot_be_stored_is_exit_1(
 
 
 def test_wait_for_an_unknown_upload_is_exit_1(command: Run, service: Service) -> None:
-    said = command("wait", "upload_unknown", "--json", "-q")
+    said = command("wait", "upload_of_somebody_else_entirely", "--json", "-q")
     assert said.code == 1
     assert said.json["error"]["type"] == "NotFoundError"
+    assert "there is no upload upload_of_somebody_else_entirely in" in said.json["error"]["message"]
 
 
 @pytest.mark.parametrize(
