@@ -38,9 +38,9 @@ class Item:
 
 
 def small_ones(items: Sequence[Item]) -> list[Item]:
-    """Those of one part that can be sent at once: each target once, and none if it would be alone."""
-    found = {item.job.target: item for item in reversed(items) if item.job.plan.count == 1}
-    return list(reversed(found.values())) if len(found) > 1 else []
+    """Those of one part, which are sent at once; none if it would be alone."""
+    found = [item for item in items if item.job.plan.count == 1]
+    return found if len(found) > 1 else []
 
 
 def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> list[Item]:

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from uploader.batch import Item, small_ones, upload_small
 from uploader.client import Uploader
 from uploader.cluster import dask_executor
 from uploader.errors import StateError
+from uploader.io.journal import Target
 from uploader.io.state import state_directory
 from uploader.job import Job
 from uploader.models import PendingState, PendingUpload
@@ -49,7 +51,7 @@ def upload(
         here = stack.enter_context(Uploader(project_id=project_id))
         looks = [partial(here.prepare, file, **cast(UploadOptions, _plain(options))) for file in files]
         with STOPS.deferred():  # until one of them is tried: what came of another is told whole
-            items = _look_at(report, files, looks)
+            items = _once_each(report, _look_at(report, files, looks))
             attempts = [item.attempt for item in items]
             uploader = _on_cluster(report, attempts, stack, project_id, dask) if items and dask else here
             if uploader:
@@ -68,6 +70,18 @@ def _look_at(report: Report, files: Sequence[str], looks: Sequence[Callable[[], 
         report.not_begun([other for other in attempts if other is not attempt])
         return []
     return items
+
+
+def _once_each(report: Report, items: Sequence[Item]) -> list[Item]:
+    """Without those that are another again: repeated, in two globs, or by a symbolic link."""
+    first: dict[Target, Item] = {}
+    again: dict[Attempt, Attempt] = {}
+    for item in items:
+        same = first.setdefault(replace(item.job.target, file_name=""), item)
+        if same is not item:
+            again[item.attempt] = same.attempt
+    report.named_again(again)
+    return list(first.values())
 
 
 def _on_cluster(
@@ -207,7 +221,7 @@ def _nothing(base_url: str) -> str:
 
 def list_(*, as_json: bool) -> int:
     """Show the uploads that are not done."""
-    report = Report(as_json=as_json, several=True)
+    report = Report(as_json=as_json)
     with report.attempt(), STOPS.armed():
         uploads = pending_uploads(state_directory(os.environ))
         if as_json:
@@ -221,15 +235,17 @@ def list_(*, as_json: bool) -> int:
 
 
 def forget(which: Sequence[str], *, older_than: timedelta | None) -> int:
-    """Forget unfinished uploads: those named, or all."""
+    """Forget unfinished uploads: those named, or all but what is being uploaded right now."""
     report = Report()
     with report.attempt(), STOPS.armed():
         directory = state_directory(os.environ)
         chosen = _choose(which) if which else pending_uploads(directory)
-        now, forgotten = datetime.now(UTC), 0
+        now, forgotten, running = datetime.now(UTC), 0, 0
         for pending in chosen:
-            young = older_than is not None and now - pending.updated_at < older_than
-            if young or (pending.state is PendingState.RUNNING and not which):
+            if older_than is not None and now - pending.updated_at < older_than:
+                continue
+            if pending.state is PendingState.RUNNING and not which:
+                running += 1
                 continue
             named = report.begin(pending.file_name)
             with report.attempt(named), STOPS.armed(), suppress(*([] if which else [StateError])):
@@ -238,6 +254,8 @@ def forget(which: Sequence[str], *, older_than: timedelta | None) -> int:
                 forgotten += 1
         if not forgotten:
             say("nothing was forgotten")
+        if running:
+            say(f"{running} {'is' if running == 1 else 'are'} being uploaded right now: left alone")
     return report.close()
 
 

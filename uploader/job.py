@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from uploader.core.plan import Plan, make_plan
-from uploader.errors import InputError
+from uploader.errors import InputError, SourceError
 from uploader.io.engine import Cargo
 from uploader.io.journal import Record, Target
 from uploader.io.source import Source
@@ -86,7 +86,11 @@ def job_from(record: Record, options: ResumeOptions) -> Job:
     """
     transfer = _transfer_options(options, ResumeOptions.__annotations__)
     target = record.target
-    source = Source.find(target.path)
+    try:
+        source = Source.find(target.path)
+    except SourceError as error:
+        error.upload_id = record.upload_id
+        raise
     asset = json.loads(target.asset_options) if target.asset_options else None
     request = CreateRequest(
         file_name=target.file_name,

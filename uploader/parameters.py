@@ -37,6 +37,14 @@ def age(text: str) -> timedelta:
     return timedelta(**{unit: int(found.group(1))})
 
 
+def seconds(text: str) -> float:
+    """A time span in seconds, or with a unit: 600, 1.5, 90s, 10m, 2h."""
+    try:
+        return float(text)
+    except ValueError:
+        return age(text).total_seconds()
+
+
 def concurrency(text: str) -> Concurrency:
     """`auto`, or a number."""
     if text == "auto":
@@ -56,7 +64,12 @@ def talking(command: F) -> F:
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Show nothing but errors."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Give up on a file after this long."),
+        click.option(
+            "--timeout",
+            type=seconds,
+            metavar="TIME",
+            help="Give up on a file after this long: 600, 90s, 10m, 2h.",
+        ),
         click.option("--project-id", help="The project that owns the upload."),
     ):
         command = option(command)

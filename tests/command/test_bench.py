@@ -189,6 +189,15 @@ def test_an_upload_that_fails_ends_it_and_what_was_measured_is_told(
     assert "; 1 more begun, and not completed" in said.err
 
 
+def test_refused_credentials_are_exit_2_as_nothing_is_sent(
+    command: Run, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCENARIO_SDK_API_SECRET", "not-the-secret")
+    said = command("bench", *SMALL, "--yes", "--json")
+    assert said.code == 2
+    assert said.json["error"]["type"] == "AuthError"
+
+
 def test_an_error_is_in_the_one_object_beside_what_was_measured(
     command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.command.conftest import MiB, Run, Said, interrupt, spawn, use
+from tests.command.conftest import MiB, Run, interrupt, spawn, use
 from uploader import SourceChangedError, Uploader
 from uploader.core.events import Event, PartStored, Phase, PhaseChanged, Recreating
 from uploader.local import Service, serve
@@ -501,6 +501,7 @@ def test_one_that_fails_does_not_stop_the_others(command: Run, service: Service,
     first, second, third = said.json["uploads"]
     assert first["error"]["type"] == "SourceError"
     assert first["file_name"] == "copy-0.png"
+    assert first["error"]["upload_id"] == ids[0]
     assert second["error"]["type"] == "SourceChangedError"
     assert second["error"]["upload_id"] == ids[1]
     assert third["upload_id"] == ids[2]
@@ -515,6 +516,13 @@ def test_list_of_nothing(command: Run) -> None:
     assert (said.code, said.out) == (0, "")
     assert "no upload is unfinished" in said.err
     assert command("list", "--json").json == {"uploads": []}
+
+
+def test_a_list_that_cannot_be_read_is_an_error_and_no_upload(command: Run, state_dir: Path) -> None:
+    state_dir.write_bytes(b"no directory")
+    said = command("list", "--json")
+    assert said.code == 2
+    assert said.json["error"]["type"] == "StateError"
 
 
 def test_list_shows_a_line_for_each_upload(command: Run, service: Service, copies: list[Path]) -> None:
@@ -767,8 +775,15 @@ def test_forget_without_a_meaning_is_exit_2_and_forgets_nothing(
 
 def test_forget_leaves_alone_what_is_running(command: Run, service: Service, picture: Path) -> None:
     with Held(picture):
-        assert command("forget", "--all").err == "uploader: nothing was forgotten\n"
-        said: Said = command("forget", picture)
+        for arguments in (["--all"], ["--older-than", "0s"]):
+            said = command("forget", *arguments)
+            assert said.code == 0
+            assert said.err.splitlines() == [
+                "uploader: nothing was forgotten",
+                "uploader: 1 is being uploaded right now: left alone",
+            ]
+        assert command("forget", "--older-than", "1h").err == "uploader: nothing was forgotten\n"
+        said = command("forget", picture)
         assert said.code != 0
         assert "picture.png is being uploaded right now" in said.err
         assert len(listed(command)) == 1

@@ -216,7 +216,8 @@ def test_ctrl_c_stops_all_of_several_files(picture: Path, state_dir: Path) -> No
     kept = {it.upload_id for it in pending_uploads(state_dir)}
     assert {it["error"]["upload_id"] for it in outcomes[:FILES]} == kept
     assert [it["error"]["type"] for it in outcomes[FILES:]] == ["NotBegun"] * 2
-    assert ended.said[-1] == f"not begun: {copies[-2].name}, {copies[-1].name}"
+    assert ended.said[-1].startswith(f"0 of {len(copies)} uploaded; not: copy-0.png, ")
+    assert ended.said[-1].endswith(f"; not begun: {copies[-2].name}, {copies[-1].name}")
 
 
 def test_ctrl_c_stops_the_one_file_of_several_that_is_under_way(picture: Path, state_dir: Path) -> None:

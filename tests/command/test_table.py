@@ -1,4 +1,4 @@
-"""The table of unfinished uploads, and the ages `forget` takes."""
+"""The table of unfinished uploads, and the spans of time that commands take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from uploader.models import PendingUpload
 from uploader.observe.table import table
-from uploader.parameters import age
+from uploader.parameters import age, seconds
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 MiB = 1024 * 1024
@@ -110,3 +110,17 @@ def test_ages_are_read_as_people_write_them(text: str, span: timedelta) -> None:
 def test_what_is_no_age_is_refused_with_the_way_to_write_it(text: str) -> None:
     with pytest.raises(click.BadParameter, match="write 30d"):
         age(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("600", 600.0), ("1.5", 1.5), ("-1", -1.0), ("90s", 90.0), ("10m", 600.0), (" 2 H ", 7200.0)],
+)
+def test_a_timeout_is_in_seconds_unless_it_says(text: str, span: float) -> None:
+    assert seconds(text) == span
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10 minutes", "1.5h"])
+def test_what_is_no_timeout_is_refused_with_the_way_to_write_it(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="45m or 90s"):
+        seconds(text)

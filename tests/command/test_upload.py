@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_one_file_is_told_in_a_line(command: Run, service: Service, picture: Pat
     said = command("upload", picture, "--part-size", "5MiB")
     assert said.code == 0
     assert said.out.startswith("picture.png: ")
-    assert "3 parts, 11.0 MiB" in said.err
+    assert "uploader: picture.png: 3 parts, 11.0 MiB" in said.err
     assert "picture.png: sending" in said.err
 
 
@@ -118,18 +119,70 @@ def test_several_files_are_all_checked_before_any_is_sent(
 def test_of_several_files_each_is_sent_once_and_told_in_its_place(
     command: Run, service: Service, picture: Path
 ) -> None:
-    """Small ones are sent at once, before the others; one that is named twice is not sent twice at once."""
+    """Small ones are sent at once, before the others."""
     files = [picture]
     for number in range(2 * FILES):
         files.append(picture.with_name(f"small-{number}.png"))
         files[-1].write_bytes(picture.read_bytes()[: 1 * MiB + number])
-    said = command("upload", *files, files[1], "--part-size=5MiB", "--json")
+    said = command("upload", *files, "--part-size=5MiB", "--json")
     assert said.code == 0
     uploads = said.json["uploads"]
-    assert [it["file_name"] for it in uploads] == [file.name for file in (*files, files[1])]
-    for file, outcome in zip((*files, files[1]), uploads, strict=True):
+    assert [it["file_name"] for it in uploads] == [file.name for file in files]
+    for file, outcome in zip(files, uploads, strict=True):
         assert service.sha256(outcome["upload_id"]) == hashlib.sha256(file.read_bytes()).hexdigest()
     assert len({it["upload_id"] for it in uploads}) == len(uploads)
+    assert said.err.splitlines()[-1] == f"uploader: {len(files)} of {len(files)} uploaded"
+
+
+def test_a_file_that_is_named_twice_is_sent_once_and_told_in_both_places(
+    command: Run, service: Service, picture: Path
+) -> None:
+    """As it is, by another path and by a symbolic link, whether it is sent alone or with others at once."""
+    small = picture.with_name("small.png")
+    small.write_bytes(picture.read_bytes()[:MiB])
+    link = picture.with_name("link.png")
+    link.symlink_to(small)
+    roundabout = picture.parent / ".." / picture.parent.name / picture.name
+    said = command("upload", small, small, small, link, picture, roundabout, "--part-size=5MiB", "--json")
+    assert said.code == 0
+    assert [it.target for it in service.requests].count("create") == 2
+    uploads = said.json["uploads"]
+    assert [it["file_name"] for it in uploads] == ["small.png"] * 4 + ["picture.png"] * 2
+    assert len({it["upload_id"] for it in uploads}) == 2
+    sent_once = "uploader: named more than once, and sent once: link.png (small.png), picture.png, small.png"
+    assert sent_once in said.err.splitlines()
+    assert said.err.splitlines()[-1] == "uploader: 2 of 2 uploaded"
+
+
+def test_one_file_under_two_names_of_another_kind_is_two_uploads(
+    command: Run, service: Service, picture: Path
+) -> None:
+    link = picture.with_name("link.jpg")
+    link.symlink_to(picture)
+    assert command("upload", picture, link, "--wait-for=none", "--quiet").err == ""
+    assert [it.target for it in service.requests].count("create") == 2
+
+
+def test_many_files_end_in_a_line_that_names_what_was_not_uploaded(
+    command: Run, service: Service, picture: Path
+) -> None:
+    files = [picture.with_name(f"p{number}.png") for number in range(14)]
+    for number, file in enumerate(files):
+        file.write_bytes(b"nothing like it" if number else picture.read_bytes()[:MiB])
+    said = command("upload", *files[:4])
+    assert said.err.splitlines()[-1] == "uploader: 1 of 4 uploaded; not: p1.png, p2.png, p3.png"
+    said = command("upload", *files, "--json")
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("uploader: 1 of 14 uploaded; not: p1.png, p2.png, ")
+    assert said.err.splitlines()[-1].endswith(", p10.png … and 3 more")
+    assert "uploaded; not" not in command("upload", *files[:4], "--quiet").err
+
+
+def test_a_file_that_cannot_be_used_is_told_with_what_was_left_for_it(
+    command: Run, service: Service, picture: Path
+) -> None:
+    said = command("upload", picture, picture.with_name("absent.png"))
+    assert said.err.splitlines()[-1] == "uploader: 0 of 2 uploaded; not: absent.png; not begun: picture.png"
 
 
 def test_one_bad_file_of_several_small_ones_does_not_stop_the_others(
@@ -247,7 +300,7 @@ def test_time_up_while_validating_is_exit_3_and_says_how_to_go_on(
 ) -> None:
     with serve(stage_delay=30) as service:
         use(service, monkeypatch)
-        said = command("upload", picture, "--json", "--timeout", "1.5")
+        said = command("upload", picture, "--json", "--timeout", "2s")
     assert said.code == 3
     assert said.json["error"]["resumable"]
     assert f"uploader resume {said.json['error']['upload_id']}" in said.err
@@ -264,9 +317,10 @@ def test_a_part_that_cannot_be_stored_is_exit_1(
 
 
 def test_wait_for_an_unknown_upload_is_exit_1(command: Run, service: Service) -> None:
-    said = command("wait", "upload_unknown", "--json", "-q")
+    said = command("wait", "upload_of_somebody_else_entirely", "--json", "-q")
     assert said.code == 1
     assert said.json["error"]["type"] == "NotFoundError"
+    assert "there is no upload upload_of_somebody_else_entirely in" in said.json["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +352,8 @@ def test_exit_2_means_that_nothing_at_all_was_sent(
 ) -> None:
     with serve(faults=["403:on=create"], stage_delay=0.05) as service:
         use(service, monkeypatch)
-        said = command("upload", picture, picture, "--json")
+        other = Path(shutil.copy(picture, tmp_path / "other.png"))
+        said = command("upload", picture, other, "--part-size=5MiB", "--json")
     first, second = said.json["uploads"]
     assert first["error"]["type"] == "AuthError"
     assert first["file_name"] == "picture.png"

@@ -28,6 +28,29 @@ def test_what_may_be_a_token_has_24_characters_at_least() -> None:
     assert scrub(f"for {'a1' * 11}a!") == f"for {'a1' * 11}a!"
 
 
+UPLOAD_ID = "upload_0123456789abcdef0123"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"there is no upload {UPLOAD_ID} here", f"there is no upload {UPLOAD_ID} here"),
+        (f"not {UPLOAD_ID}.", f"not {UPLOAD_ID}."),
+        (f"not {UPLOAD_ID}a", "not [removed]"),
+        (f"not {'s' * 20}{UPLOAD_ID}{'s' * 20}", "not [removed]"),
+        (f"not {UPLOAD_ID[:-1]}4", "not [removed]"),
+        (f"not https://h/{UPLOAD_ID}?sig=abc", "not [URL removed]"),
+    ],
+)
+def test_the_id_that_was_asked_for_is_kept_where_it_stands_alone(text: str, left: str) -> None:
+    assert scrub(text, known=UPLOAD_ID) == left
+
+
+@pytest.mark.parametrize("known", ["a", "a1a1", ""])
+def test_a_short_id_lets_no_part_of_a_token_through(known: str) -> None:
+    assert scrub(f"for {'a1' * 12}!", known=known) == "for [removed]!"
+
+
 def test_500_characters_are_kept() -> None:
     text = "word " * 200
     assert scrub(text) == text[:500]

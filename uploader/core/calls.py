@@ -66,7 +66,7 @@ def judge_call(call: Call, answer: Answer, credentials: str, upload_id: str | No
         return _again(said, answer, upload_id)
     if 200 <= status < 300:
         return Accepted(answer.body)
-    said = f"could not {call}: the API answered {_describe(answer)}"
+    said = f"could not {call}: the API answered {_describe(answer, upload_id)}"
     if status in (408, 425, 429) or (status >= 500 and status != 501):
         return _again(said, answer, upload_id)
     return Refused(_refusal(answer, said, credentials, upload_id))
@@ -106,13 +106,13 @@ def _refusal(response: Response, said: str, credentials: str, upload_id: str | N
     return ApiError(said, status=status, code=code, upload_id=upload_id)
 
 
-def _describe(response: Response) -> str:
-    code, message = _fields(response)
+def _describe(response: Response, upload_id: str | None) -> str:
+    code, message = _fields(response, upload_id)
     said = ": ".join(filter(None, (code, message)))
     return f"{response.status} ({said})" if said else str(response.status)
 
 
-def _fields(response: Response) -> tuple[str, str]:
+def _fields(response: Response, upload_id: str | None = None) -> tuple[str, str]:
     """The code and message of an error body in JSON, "" where it has none."""
     try:
         body = json.loads(response.body)
@@ -124,4 +124,4 @@ def _fields(response: Response) -> tuple[str, str]:
     source = inner if isinstance(inner, dict) else body
     code = source.get("code") or (inner if isinstance(inner, str) else "")
     message = source.get("message") or source.get("errorMessage") or source.get("reason") or ""
-    return scrub_code(str(code)), scrub(str(message))
+    return scrub_code(str(code)), scrub(str(message), known=upload_id)

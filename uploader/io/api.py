@@ -6,9 +6,9 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import tenacity
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
 from uploader.core.events import CallRetrying
-from uploader.core.outcomes import Answer, Response
+from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.retry import Random, is_spent, parse_http_date, pause
 from uploader.core.scrub import mask
 from uploader.errors import AnswerError
@@ -28,6 +28,8 @@ from uploader.version import __version__
 
 # 10,000 parts with URLs of 1.5 KB each are 15 MB; no honest answer is four times that.
 ANSWER_LIMIT = 64 * 1024 * 1024
+
+_CHECK_ADDRESS = "check the network and SCENARIO_BASE_URL"
 
 Notify = Callable[[CallRetrying], None]
 
@@ -67,6 +69,7 @@ class Api:
         random: Random,
     ) -> None:
         self._base_url = base_url
+        self._address = base_url.removesuffix(urlsplit(base_url).path)
         self._query = f"?{urlencode({'projectId': project_id})}" if project_id else ""
         self._credentials = credentials
         self._connections = connections
@@ -145,6 +148,9 @@ class Api:
         return pause(self._policy, state.attempt_number, after, self._random)
 
     def _judge(self, call: Call, answer: Answer, upload_id: str | None) -> Told:
+        if isinstance(answer, Broken) and answer.kind is Break.CONNECT:
+            where = ": ".join(filter(None, (self._address, answer.detail)))
+            answer = replace(answer, detail=f"{where}; {_CHECK_ADDRESS}")
         verdict = judge_call(call, answer, self._credentials.variables, upload_id)
         if isinstance(verdict, Accepted) and isinstance(answer, Response):
             stated = parse_http_date(answer.headers.get("date"))

@@ -21,8 +21,8 @@ class Shown(Protocol):
     def __call__(self, event: Event) -> None:
         """Show an event."""
 
-    def rename(self, name: str) -> None:
-        """What is shown beside the progress is another now."""
+    def rename(self, name: str, doing: str = "") -> None:
+        """What is shown beside the progress is another now: a name, and what is to be known of it."""
 
     def note(self, text: str) -> None:
         """Show a line."""
@@ -74,7 +74,7 @@ class _Nothing:
     def __call__(self, event: Event) -> None:
         pass
 
-    def rename(self, name: str) -> None:
+    def rename(self, name: str, doing: str = "") -> None:
         pass
 
     def note(self, text: str) -> None:

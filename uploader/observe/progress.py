@@ -18,6 +18,7 @@ from uploader.core.events import (
     StatusSeen,
     UploadResumed,
 )
+from uploader.observe.meter import Meter
 from uploader.observe.text import human_size
 from uploader.observe.trouble import trouble
 from uploader.printable import printable
@@ -29,26 +30,18 @@ def _checked(event: SourceChecked) -> str:
     return f"checking what was sent, {human_size(event.checked)} of {human_size(event.total)}"
 
 
-class _Tqdm(tqdm):  # type: ignore[type-arg]  # only the stubs know its argument
-    """Without tqdm's thread, which would outlive the upload: events come often enough."""
-
-    monitor_interval = 0
-
-
 class Bar:
-    """One file's bar, with the phase in front of its name."""
+    """One file's bar, or that of several, with what is being done behind the name."""
 
     def __init__(self, name: str, size: int | None) -> None:
-        self._name = printable(name)
-        self._bar = _Tqdm(
+        self._bar = Meter(
+            printable(name),
             total=size,
             unit="iB",
             unit_scale=True,
             unit_divisor=1024,
-            desc=self._name,
             file=sys.stderr,
             dynamic_ncols=True,
-            bar_format=None if size else "{desc} {elapsed}",
             smoothing=0.1,
         )
 
@@ -58,20 +51,22 @@ class Bar:
             case Progress():
                 self._bar.update(event.sent - self._bar.n)
             case PhaseChanged() if event.phase not in _DONE:
-                self._bar.set_description_str(f"{self._name}: {event.phase}")
+                self._do(event.phase)
             case StatusSeen():
-                self._bar.set_description_str(f"{self._name}: {printable(event.status)}")
+                self._do(printable(event.status))
             case SourceChecked():
-                self._bar.set_description_str(f"{self._name}: {_checked(event)}")
+                self._do(_checked(event))
             case _ if said := trouble(event):
                 if isinstance(event, UploadResumed):  # what is there was not sent now, and is no speed
                     self._bar.initial = self._bar.n = self._bar.last_print_n = event.bytes_stored
                 self.note(said)
 
-    def rename(self, name: str) -> None:
+    def rename(self, name: str, doing: str = "") -> None:
         """Show it under another name."""
-        self._name = printable(name)
-        self._bar.set_description_str(self._name)
+        self._bar.label(printable(name), doing)
+
+    def _do(self, doing: str) -> None:
+        self._bar.label(self._bar.name, doing)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
@@ -123,9 +118,9 @@ class Lines:
                     self._began = self._last = self._clock()  # the next line has some seconds to go by
                 self.note(said)
 
-    def rename(self, name: str) -> None:
+    def rename(self, name: str, doing: str = "") -> None:
         """Show it under another name."""
-        self._name = printable(name)
+        self._name = f"{printable(name)}: {doing}" if doing else printable(name)
 
     def note(self, text: str) -> None:
         """A line of its own."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from operator import itemgetter
 from typing import Any
 
 from uploader.core.events import Event, Listener
@@ -28,8 +29,10 @@ from uploader.saying import (
     tell,
 )
 
-# Of files that were not begun so many are named.
+# Of files that are told of in one line so many are named.
 _NAMED = 10
+
+NOT_BEGUN = "NotBegun"
 
 
 def exit_code(error: UploaderError) -> int:
@@ -56,7 +59,8 @@ class Report:
         self._outcomes: list[tuple[int, dict[str, Any]]] = []
         self._codes: set[int] = set()
         self._stop_code = DONE
-        self._aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._again: list[tuple[int, int]] = []
+        self._together: Together | None = None
 
     def begin(self, name: str = "") -> Attempt:
         """Another upload is about to be tried."""
@@ -89,11 +93,11 @@ class Report:
     def listening_together(self, size: int, count: int) -> Iterator[Callable[[Attempt], Listener]]:
         """The same for `count` files at once, `size` bytes in all: a listener for each."""
         with showing(f"0 of {count} files", size, wanted=not self._quiet) as shown:
-            together, self._aside = Together(shown, count), shown.aside
+            together = self._together = Together(shown, count)
             try:
                 yield lambda attempt: _both(attempt, together.listener(attempt.name))
             finally:
-                self._aside = nullcontext
+                self._together = None
 
     def done(self, attempt: Attempt, result: UploadResult) -> None:
         """One upload is done."""
@@ -107,17 +111,30 @@ class Report:
         if self._as_json or self._quiet:
             return
         entity = f", {result.entity_id}" if result.entity_id else ""
-        line = f"{result.file_name or result.upload_id}: {result.status} (upload {result.upload_id}{entity})"
-        with self._aside():
+        name = result.file_name or result.upload_id
+        line = f"{name}: {result.status} (upload {result.upload_id}{entity})"
+        with self._room():
             tell(line)
         if (result.bytes_sent or result.bytes_resumed) and not (self.several and result.parts == 1):
-            say(summary(result))
+            say(f"{name}: {summary(result)}")
+
+    def named_again(self, attempts: Mapping[Attempt, Attempt]) -> None:
+        """Each of these is the file of another, and shares what comes of that."""
+        self._again += [(attempt.number, first.number) for attempt, first in attempts.items()]
+        names = {it.name if it.name == of.name else f"{it.name} ({of.name})" for it, of in attempts.items()}
+        if names and not self._quiet:
+            say(f"named more than once, and sent once: {_listed(sorted(names))}")
 
     def close(self) -> int:
-        """Print what is owed to stdout; the exit code."""
-        outcomes = [outcome for _, outcome in sorted(self._outcomes, key=lambda it: it[0])]
+        """Print what is owed to stdout, and of several files how many were done; the exit code."""
+        outcomes = dict(sorted(self._outcomes, key=itemgetter(0)))
+        files = [outcome for outcome in outcomes.values() if outcome.get("file_name")]
+        if self.several and len(files) > 1 and (self.stopped or not self._quiet):
+            say(_count(files))
         if self._as_json:
-            print_json({"uploads": outcomes} if self.several else outcomes[-1])
+            outcomes |= {number: outcomes[first] for number, first in self._again if first in outcomes}
+            in_order = [outcomes[number] for number in sorted(outcomes)]
+            print_json({"uploads": in_order} if self.several else in_order[-1])
         return self._exit_code()
 
     def _exit_code(self) -> int:
@@ -131,17 +148,16 @@ class Report:
 
     def failed(self, attempt: Attempt, error: UploaderError) -> None:
         """One upload ended in an error."""
+        if self._together:
+            self._together.failed()
         self._codes.add(exit_code(error))
         self._end(attempt, type(error).__name__, str(error), error.upload_id, resumable=error.resumable)
 
     def not_begun(self, attempts: Sequence[Attempt]) -> None:
         """These were to come after what was stopped, or cannot be used."""
         for attempt in attempts:
-            fields = error_fields("NotBegun", "not begun", None, resumable=False)
+            fields = error_fields(NOT_BEGUN, "not begun", None, resumable=False)
             self._outcomes.append((attempt.number, fields | {"file_name": attempt.name}))
-        if attempts and self.stopped:
-            more = f" and {len(attempts) - _NAMED} more" if len(attempts) > _NAMED else ""
-            say(f"not begun: {', '.join(attempt.name for attempt in attempts[:_NAMED])}{more}")
 
     def stop(self, error: KeyboardInterrupt) -> None:
         """Ctrl-C or SIGTERM came: nothing more is to be tried."""
@@ -165,8 +181,11 @@ class Report:
         outcome |= {"file_name": name} if self.several and name else {}
         self._outcomes.append((attempt.number, outcome))
         named = f"{name}: {message}" if name and name not in message else message
-        with self._aside():
+        with self._room():
             say(f"{named}{attempt.hint(upload_id, resumable=resumable)}")
+
+    def _room(self) -> AbstractContextManager[None]:
+        return self._together.aside() if self._together else nullcontext()
 
 
 def _both(attempt: Attempt, shown: Listener) -> Listener:
@@ -176,6 +195,22 @@ def _both(attempt: Attempt, shown: Listener) -> Listener:
             shown(event)
 
     return listener
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in one line, the first of them if there are many."""
+    more = f" … and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _count(files: Sequence[Mapping[str, Any]]) -> str:
+    """How many were uploaded, and which were not."""
+    left = [it for it in files if "error" in it]
+    failed = [it["file_name"] for it in left if it["error"]["type"] != NOT_BEGUN]
+    not_begun = [it["file_name"] for it in left if it["error"]["type"] == NOT_BEGUN]
+    said = f"{len(files) - len(left)} of {len(files)} uploaded"
+    said += f"; not: {_listed(failed)}" if failed else ""
+    return f"{said}; not begun: {_listed(not_begun)}" if not_begun else said
 
 
 def summary(result: UploadResult) -> str:
