@@ -251,6 +251,15 @@ def test_an_upload_that_vanishes_before_it_is_completed_is_sent_again_once() -> 
     assert not world.session.error.resumable, "nothing of it is there"
 
 
+def test_what_seems_gone_is_looked_at_after_the_shortest_backoff_and_was_not_completed() -> None:
+    world = sent(policy=RetryPolicy(base=4.0))
+    world.fail_call(NotFoundError("gone", status=404))
+    assert world.session.wake == world.now + 2.0, "half of the first backoff, by the draw"
+    world.session.cancel(world.now)
+    assert world.session.error is not None
+    assert not world.session.error.resumable, "waiting would not tell"
+
+
 def test_of_slips_one_is_outlasted_each_time() -> None:
     world = sent()
     for _ in range(2):

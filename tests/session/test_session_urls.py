@@ -293,6 +293,16 @@ def test_an_upload_the_service_forgot_is_started_over() -> None:
     assert world.session.result.upload_id == "up1"
 
 
+def test_an_upload_that_the_service_twice_does_not_know_is_started_over() -> None:
+    world = started()
+    world.end_put(EXPIRED, number=1)
+    world.end_put(number=2)
+    world.lose()
+    world.finish()
+    assert world.session.result is not None
+    assert (world.session.result.upload_id, world.session.result.recreated) == ("up1", True)
+
+
 def test_a_slip_of_the_services_costs_nothing_but_another_look() -> None:
     world = started()
     world.end_put(EXPIRED, number=1)

@@ -244,7 +244,6 @@ class UploadSession(Session):
         elif isinstance(failed.error, NotFoundError) and self.phase is Phase.RESUMING:
             self._leave("the service no longer knows it")
         elif isinstance(failed.error, NotFoundError) and self.phase in (Phase.SENDING, Phase.COMPLETING):
-            self._in_doubt = False
             self._start_over("the service no longer knows the upload")
         elif failed.call is Call.COMPLETE and _may_have_worked(failed.error):
             self._doubt = failed.error
