@@ -60,6 +60,7 @@ CASES = {
     50: "what a cluster logs, shows and records",
     51: "a real object store, or the service before it, is killed and started again",
     52: "the URLs of a real object store run out, or are tampered with",
+    53: "this machine is out of descriptors, or of threads",
 }
 
 

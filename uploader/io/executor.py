@@ -27,6 +27,7 @@ from uploader.io.dask import Watch
 from uploader.io.errand import Errand
 from uploader.io.source import Source
 from uploader.io.storage import PartResult, PartTask, unsent
+from uploader.io.workers import refused
 
 # What an executor raises when it cannot run an errand at all, here or there.
 _CANNOT_RUN = (ImportError, AttributeError, TypeError, pickle.PickleError)
@@ -69,9 +70,7 @@ class OnExecutor:
         try:
             running = self._executor.submit(pickle.load, errand.pack(), **named)
         except Exception as error:  # noqa: BLE001 - shut down, broken, its connection lost: all are one to us
-            refused: Future[PartResult] = Future()
-            refused.set_result(unsent(Broken(Break.EXECUTOR, _said(error))))
-            return refused
+            return refused(Broken(Break.EXECUTOR, _said(error)))
         it = self._attempts[attempt] = _Attempt(name, running)
         # Without a way back from the one future to the other, or what was sent would stay in memory.
         running.add_done_callback(partial(_settle, it.result, task.source))
