@@ -26,11 +26,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits are set 
 
 PARTS = 24
 
-# Uploads a file in `PARTS` parts, many at once, and prints [status, upload id, why parts were sent again] or
-# [the error's type, its message, whether it can be gone on with, whether nothing was sent, how it was told].
-UPLOADS = """
-import json, os, resource, sys, threading
-from uploader import RetryPolicy, Uploader, UploaderError
+LIMITS = """
+import asyncio, json, os, resource, sys, threading
+from uploader import AsyncUploader, RetryPolicy, Uploader, UploaderError
 from uploader.core.events import Failed, PartRetrying
 
 def allow_descriptors(count):
@@ -44,7 +42,13 @@ def allow_threads(count):
         now = int(file.read().split()[0]) * resource.getpagesize()
     limit = now + count * (4 * 2**30) + 2 * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+"""
 
+# Uploads a file in `PARTS` parts, many at once, and prints [status, upload id, why parts were sent again] or
+# [the error's type, its message, whether it can be gone on with, whether nothing was sent, how it was told].
+UPLOADS = (
+    LIMITS
+    + """
 limit, count, policy, path = json.loads(sys.argv[1])
 events = []
 with Uploader(retry=RetryPolicy(**policy)) as uploader:
@@ -60,7 +64,24 @@ with Uploader(retry=RetryPolicy(**policy)) as uploader:
         why = [f"{it.cause}: {it.detail}" for it in events if isinstance(it, PartRetrying)]
         print(json.dumps([done.status, done.upload_id, why]))
 """
+)
 
+
+# Awaits an upload that no thread can make. Prints [the error's type, its message, whether nothing was sent].
+AWAITS = (
+    LIMITS
+    + """
+async def upload(path):
+    async with AsyncUploader() as uploader:
+        allow_threads(0)
+        try:
+            await uploader.upload(path)
+        except UploaderError as error:
+            print(json.dumps([type(error).__name__, str(error), error.nothing_sent]))
+
+asyncio.run(upload(*json.loads(sys.argv[1])))
+"""
+)
 
 # Makes an attempt; one over the same connection, while there is no descriptor for the file; one, when there
 # is none for a connection; and one when there are again. Prints [how, what the system said] of each.
@@ -169,6 +190,17 @@ def test_without_a_thread_for_calls_nothing_is_begun(path: Path) -> None:
     assert said.startswith("could not create the upload: the machine is short of")
     assert "raise its limits" in said
     assert (resumable, nothing_sent, told) == (False, True, [True])
+
+
+@case(53, "UploaderError")
+def test_without_a_thread_to_await_nothing_is_begun(path: Path) -> None:
+    with serve() as service:
+        kind, said, nothing_sent = run(AWAITS, str(path), **service.environment)
+        assert not service.requests
+    assert kind == "UploaderError"
+    assert said.startswith("nothing was begun: the machine is short of")
+    assert "raise its limits" in said
+    assert nothing_sent
 
 
 def test_it_is_the_same_whether_it_strikes_the_file_or_the_connection(tmp_path: Path) -> None:
