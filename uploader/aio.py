@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from uploader.client import Uploader, UploaderSettings
 from uploader.core.events import Event, Listener
+from uploader.core.outcomes import RAISE_LIMITS, Break
 from uploader.errors import UploaderError
 from uploader.models import PendingUpload, UploadResult
 from uploader.observe import ProgressOption
@@ -109,7 +110,10 @@ async def _in_thread(work: Callable[[ProgressOption, threading.Event], T], progr
     # A pool for this call alone: the loop's own keeps idle threads, and a long upload would hold one of its
     # few.
     with ThreadPoolExecutor(1, thread_name_prefix="uploader") as pool:
-        future = loop.run_in_executor(pool, work, relay or progress, cancelled)
+        try:
+            future = loop.run_in_executor(pool, work, relay or progress, cancelled)
+        except RuntimeError:  # it was queued for a thread that there cannot be
+            raise _no_thread() from None
         try:
             result = await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -126,6 +130,12 @@ async def _in_thread(work: Callable[[ProgressOption, threading.Event], T], progr
         if relay is not None and relay.error is not None:
             raise relay.error
         return result
+
+
+def _no_thread() -> UploaderError:
+    error = UploaderError(f"nothing was begun: {Break.SHORTAGE}: no thread can be started; {RAISE_LIMITS}")
+    error.nothing_sent = True
+    return error
 
 
 async def _ended(future: asyncio.Future[Any]) -> None:

@@ -61,6 +61,7 @@ CASES = {
     51: "what a cluster logs, shows and records",
     52: "a real object store, or the service before it, is killed and started again",
     53: "the URLs of a real object store run out, or are tampered with",
+    54: "this machine is out of descriptors, or of threads",
 }
 
 

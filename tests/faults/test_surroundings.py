@@ -22,6 +22,7 @@ from tests.faults.rig import IMPATIENT, QUICK, Rig, make_file
 from tests.secrets import leaks, values_of
 from tests.state.conftest import until
 from uploader import RetryPolicy, Uploader
+from uploader.core.events import Failed
 
 EVER = 20
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
@@ -184,6 +185,26 @@ def test_no_proxy_is_heeded(no_proxy: str, path: Path, rig: Open, monkeypatch: p
         with from_afar(it) as it.uploader:
             assert it.upload(path) == EXACT
         assert way.heads
+
+
+@case(33, "PartError", EXACT)
+def test_a_proxy_that_no_part_can_take_ends_it_as_any_failure_does(
+    path: Path, rig: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API is on this machine, where none is asked. What is mended is gone on with."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    with rig({"create": [handing_out(f"https://{STORE}")]}) as it:
+        assert it.upload(path) == "PartError"
+        assert it.error is not None
+        assert "the machine is not fit to send it: the proxy in HTTPS_PROXY" in str(it.error)
+        assert "it is http://host:port" in str(it.error)
+        assert (it.error.resumable, it.error.nothing_sent) == (True, False)
+        assert [event.error for event in it.events if isinstance(event, Failed)] == [it.error]
+        (left,) = it.uploader.uploads()
+        assert (left.upload_id, left.reason) == (it.error.upload_id, str(it.error))
+        assert it.upload(path) == EXACT  # the links are to this machine now
+        assert it.result is not None
+        assert it.result.upload_id == left.upload_id
 
 
 # 39: many at once

@@ -8,13 +8,16 @@ from tests.session.world import MiB, World, error, make_session
 from uploader.core.events import PartRetrying, PhaseChanged, Tick
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.errors import PartError, SourceChangedError, SourceError
-from uploader.options import RetryPolicy
+from uploader.options import Concurrency, RetryPolicy
 
 MD5 = "0123456789abcdef0123456789abcdef"
 
 
 def started(
-    parts: int = 4, concurrency: int = 2, policy: RetryPolicy | None = None, timeout: float | None = None
+    parts: int = 4,
+    concurrency: Concurrency = 2,
+    policy: RetryPolicy | None = None,
+    timeout: float | None = None,
 ) -> World:
     world = World(make_session(parts, concurrency, policy, timeout=timeout))
     world.start()
@@ -90,6 +93,31 @@ def test_auto_starts_with_four_and_hears_of_refusals_and_broken_connections() ->
     world.end_put(Broken(Break.RESET))
     world.end_put(Broken(Break.RESET))
     assert len(world.puts) == 1, "and by two that broke in a row"
+
+
+@pytest.mark.parametrize("concurrency", [4, "auto"])
+def test_of_what_there_is_a_shortage_no_more_is_used_than_there_is(concurrency: Concurrency) -> None:
+    world = started(parts=16, concurrency=concurrency)
+    for left in (3, 2, 1):
+        world.end_put(Broken(Break.SHORTAGE, "Too many open files"))
+        assert len(world.puts) == left
+    world.end_put(Broken(Break.SHORTAGE, "Too many open files"))
+    assert not world.puts
+    world.sleep()
+    assert len(world.puts) == 1
+    world.finish()
+    assert world.session.result is not None
+    assert world.session.result.url_refreshes == 0
+
+
+def test_one_that_does_not_end_says_what_to_do() -> None:
+    world = started(parts=1, policy=RetryPolicy(attempts=2))
+    world.end_put(Broken(Break.SHORTAGE, "Too many open files"))
+    world.sleep()
+    world.end_put(Broken(Break.SHORTAGE, "Too many open files"))
+    assert isinstance(world.session.error, PartError)
+    assert "Too many open files; gave up after 2 attempts: raise its limits" in str(world.session.error)
+    assert not world.session.error.final
 
 
 def test_attempts_run_out() -> None:

@@ -299,6 +299,8 @@ FAULTS: list[Answer] = [
     Broken(Break.TLS),
     Broken(Break.LOST),
     Broken(Break.EXECUTOR),
+    Broken(Break.SHORTAGE, "Too many open files"),
+    Broken(Break.UNFIT, "its proxy"),
     Broken(Break.CHANGED, "f.glb was written to"),
     Broken(Break.UNREADABLE, "I/O error"),
 ]

@@ -99,6 +99,14 @@ def test_a_broken_connection_may_be_repeated(kind: Break, detail: str) -> None:
     assert str(verdict.error).endswith(detail or kind.value)
 
 
+def test_a_shortage_may_be_over_by_the_next_time_and_says_what_to_do() -> None:
+    verdict = judge_call(Call.GET, Broken(Break.SHORTAGE, "Too many open files"), VARIABLES, "up_1")
+    assert isinstance(verdict, Again)
+    assert verdict.error.upload_id == "up_1"
+    assert "could not look at the upload: the machine is short of" in str(verdict.error)
+    assert "Too many open files; raise its limits" in str(verdict.error)
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "said"),
     [

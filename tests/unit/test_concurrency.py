@@ -83,6 +83,20 @@ def test_it_stays_between_one_and_the_limit(limit: int, story: list[float | None
         assert 1 <= window.size <= limit
 
 
+@pytest.mark.parametrize("window", [Window(4), Auto(PART)])
+def test_what_there_is_room_for_is_kept_to_and_more_is_tried_as_parts_are_stored(
+    window: Window | Auto,
+) -> None:
+    window.short(0.0, 3)
+    window.short(0.0, 3)
+    assert window.size == 3, "not a word about those that are in flight"
+    window.short(0.0, 0)
+    assert window.size == 1
+    for second in range(1, 60):
+        window.stored(float(second), PART, second - 1.0, [])
+    assert window.size > 1
+
+
 def test_a_broken_connection_does_not_lower_what_was_asked_for() -> None:
     window = Window(8)
     for now in range(5):

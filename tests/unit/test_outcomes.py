@@ -278,7 +278,7 @@ def test_a_broken_connection_is_tried_again(kind: Break, detail: str) -> None:
         (Break.REFUSED, "UPLOADER_STORAGE_HOSTS", False),
         (Break.UNUSABLE, "no request can be made", True),
         (Break.EXECUTOR, "the same version of this library", False),
-        (Break.UNFIT, "the worker is not fit to send it", False),
+        (Break.UNFIT, "the machine is not fit to send it", False),
     ],
 )
 def test_breaks_that_are_final_say_what_to_do(kind: Break, said: str, final: bool) -> None:
@@ -302,6 +302,15 @@ def test_a_lost_worker_is_no_fault_of_the_network_and_not_outlasted_for_ever() -
     assert (verdict.cause, verdict.limit, verdict.slow_down) == (Cause.WORKER, 3, False)
     assert verdict.detail == "the worker that sent it was lost: KilledWorker"
     assert "logs" in verdict.advice
+
+
+def test_a_shortage_is_no_fault_of_the_stores_and_says_what_to_do() -> None:
+    verdict = judge_part(Broken(Break.SHORTAGE, "Too many open files"))
+    assert isinstance(verdict, Retry)
+    assert (verdict.cause, verdict.limit, verdict.slow_down) == (Cause.SHORTAGE, 0, False)
+    assert verdict.detail == "the machine is short of descriptors, memory or threads: Too many open files"
+    assert "ulimit -n" in verdict.advice
+    assert "--concurrency" in verdict.advice
 
 
 @pytest.mark.parametrize("kind", [Break.CHANGED, Break.UNREADABLE])

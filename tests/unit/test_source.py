@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,14 @@ Write = Callable[[Path], object]
 
 def nothing() -> None:
     pass
+
+
+def read(source: Source) -> Callable[[], object]:
+    def use() -> bytes:
+        with source.reading() as file:
+            return file.read()
+
+    return use
 
 
 @pytest.fixture
@@ -134,7 +144,7 @@ def test_a_changed_file_is_not_opened_read_or_passed(what: str, path: Path) -> N
         path.with_name("new").replace(path)
     else:
         path.unlink()
-    for use in (source.check, source.open, source.digest, lambda: source.md5(0, 7, nothing)):
+    for use in (source.check, read(source), source.digest, lambda: source.md5(0, 7, nothing)):
         with pytest.raises(SourceChangedError, match=r"file\.bin") as caught:
             use()
         assert not caught.value.touched
@@ -142,21 +152,62 @@ def test_a_changed_file_is_not_opened_read_or_passed(what: str, path: Path) -> N
 
 def test_a_file_replaced_while_it_is_open_is_seen(path: Path) -> None:
     source = Source.find(path)
-    with source.open() as file:
-        source.recheck(file)
-        path.with_name("new").write_bytes(b"content")
-        path.with_name("new").replace(path)
-        with pytest.raises(SourceChangedError):
-            source.recheck(file)
+
+    def replace_it() -> None:
+        with source.reading() as file:
+            assert file.read() == b"content"
+            path.with_name("new").write_bytes(b"content")
+            path.with_name("new").replace(path)
+
+    with pytest.raises(SourceChangedError, match="was replaced"):
+        replace_it()
 
 
 def test_a_file_that_made_way_for_a_directory_is_a_changed_one(path: Path) -> None:
     source = Source.find(path)
     path.unlink()
     path.mkdir()
-    for use in (source.check, source.open):
+    for use in (source.check, read(source)):
         with pytest.raises(SourceChangedError, match=r"file\.bin"):
             use()
+
+
+@pytest.mark.parametrize("what", ["unlinked", "its folder is gone", "its folder is a file"])
+def test_what_is_gone_is_a_changed_file(what: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file.bin").write_bytes(b"content")
+    source = Source.find(folder / "file.bin")
+    (folder / "file.bin").unlink()
+    if what != "unlinked":
+        folder.rmdir()
+    if what == "its folder is a file":
+        folder.write_bytes(b"")
+    for use in (source.check, read(source)):
+        with pytest.raises(SourceChangedError, match=r"file\.bin is gone \("):
+            use()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making symbolic links takes a right of its own")
+def test_a_file_that_the_system_tells_nothing_of_is_not_said_to_be_gone(path: Path) -> None:
+    source = Source.find(path)
+    path.unlink()
+    path.symlink_to(path)  # a name that leads to itself
+    said = re.escape(f"cannot read {source.path}: {os.strerror(errno.ELOOP)}")
+    for use in (source.check, read(source), source.digest, lambda: source.md5(0, 7, nothing)):
+        with pytest.raises(SourceError, match=said) as caught:
+            use()
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file whose first bytes nobody can read")
+def test_a_file_that_cannot_be_read_is_told_in_the_systems_words() -> None:
+    path = Path("/proc/self/mem")
+    source = Source(path, Identity.of(path.stat()))
+    for use in (read(source), lambda: source.md5(0, 7, nothing)):
+        with pytest.raises(SourceError, match=f"cannot read /proc/self/mem: {os.strerror(errno.EIO)}"):
+            use()
+    source.check()
 
 
 def test_a_source_can_be_sent_to_another_process(path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from uploader.core.outcomes import SET_CA, Answer, Break, Broken, Response, is_html, retry_after
+from uploader.core.outcomes import RAISE_LIMITS, SET_CA, Answer, Break, Broken, Response, is_html, retry_after
 from uploader.core.scrub import scrub, scrub_code
 from uploader.errors import AnswerError, ApiError, AuthError, NotFoundError, UnreachableError, UploaderError
 
@@ -86,7 +86,15 @@ def _judge_break(call: Call, broken: Broken, upload_id: str | None) -> CallVerdi
         return Refused(UnreachableError(f"{said}; check HTTPS_PROXY and NO_PROXY", upload_id=upload_id))
     if broken.kind is Break.UNUSABLE:
         return Refused(AnswerError(f"{said}: check SCENARIO_BASE_URL", upload_id=upload_id))
+    if broken.kind is Break.SHORTAGE:
+        return Again(uncalled(call, broken.detail, upload_id))
     return Again(UnreachableError(said, upload_id=upload_id))
+
+
+def uncalled(call: Call, lack: str, upload_id: str | None = None) -> UnreachableError:
+    """What to raise where this machine is short of what a call takes; `lack`: in the system's words."""
+    said = f"could not {call}: {Break.SHORTAGE}: {lack}; {RAISE_LIMITS}"
+    return UnreachableError(said, upload_id=upload_id)
 
 
 def _refusal(response: Response, said: str, credentials: str, upload_id: str | None) -> UploaderError:

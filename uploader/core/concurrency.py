@@ -56,6 +56,10 @@ class Window:
     def broke(self, now: float) -> None:
         """A connection broke: no reason to send less than was asked for."""
 
+    def short(self, now: float, others: int) -> None:  # noqa: ARG002
+        """This machine had nothing left for a part besides the `others` in flight: no more than these."""
+        self._size = max(1.0, min(self._size, float(others)))
+
     def cut(self, now: float, used: float) -> bool:
         """Allow half of what was `used`, unless it was cut just before; whether it was cut."""
         if self._cut_at is not None and now - self._cut_at < self.PAUSE:
@@ -195,6 +199,13 @@ class Auto:
         self._breaks += 1
         if self._breaks == 2:
             self.throttled(now)
+
+    def short(self, now: float, others: int) -> None:
+        """See `Window`."""
+        self._ceiling.short(now, others)
+        if self._ceiling.size < self._count:
+            self._forget()
+            self._move(self._ceiling.size, now)
 
     # Cycles
 

@@ -34,6 +34,7 @@ class Cause(StrEnum):
     CORRUPT = "corrupt"
     STRANGE = "strange"
     WORKER = "worker"
+    SHORTAGE = "shortage"
 
 
 class Break(StrEnum):
@@ -51,7 +52,8 @@ class Break(StrEnum):
     UNUSABLE = "no request can be made of the URL"
     LOST = "the worker that sent it was lost"
     EXECUTOR = "the executor could not take it"
-    UNFIT = "the worker is not fit to send it"
+    UNFIT = "the machine is not fit to send it"
+    SHORTAGE = "the machine is short of descriptors, memory or threads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ CHECK_WORKERS = "see the workers' logs, and their memory limits"
 NEW_EXECUTOR = (
     "parts need an executor that is open, and the same version of this library wherever it runs them"
 )
+RAISE_LIMITS = "raise its limits (such as ulimit -n), or send fewer parts at once (--concurrency)"
 ALLOW_HOST = "nothing was sent there; if it is meant, name the host in UPLOADER_STORAGE_HOSTS"
 SET_CA = "to trust a private certificate authority, set SSL_CERT_FILE to its PEM file"
 
@@ -226,6 +229,8 @@ def _judge_break(broken: Broken) -> PartVerdict:
         return Fail(f"{said}; {advice}" if advice else said, final=final)
     if broken.kind is Break.LOST:
         return Retry(Cause.WORKER, said, limit=LOSSES, advice=CHECK_WORKERS)
+    if broken.kind is Break.SHORTAGE:
+        return Retry(Cause.SHORTAGE, said, advice=RAISE_LIMITS)
     return Retry(Cause.NETWORK, said)
 
 

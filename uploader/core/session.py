@@ -395,9 +395,13 @@ class UploadSession(Session):
         # What failed in an outage does not count against a part that fails again just after.
         since = self._failing_since if self._is_outage else self._recovered
         if is_spent(self._policy, failures, self._now - since):
-            raise self._part_error(flight.number, f"{retry.detail}; gave up after {failures} attempts")
+            advice = f": {retry.advice}" if retry.advice else ""
+            said = f"{retry.detail}; gave up after {failures} attempts{advice}"
+            raise self._part_error(flight.number, said)
         if retry.slow_down:
             self._window.throttled(self._now)
+        elif retry.cause is Cause.SHORTAGE:
+            self._window.short(self._now, len(self._parts.in_flight))
         elif retry.cause is Cause.NETWORK:
             self._window.broke(self._now)
         # A store that refuses a link early and closes can look like a broken connection: after two in a row,

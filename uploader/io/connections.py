@@ -24,6 +24,7 @@ from uploader.core.scrub import mask, scrub
 from uploader.errors import InputError
 from uploader.io.network import AbortedError, AddressRefusedError, Network, Permit, Resolve, resolve
 from uploader.io.secrecy import secrets_of
+from uploader.io.shortage import origins, shortage
 from uploader.io.transport import Transport, TunnelError
 
 # What an error document may take; more is not read.
@@ -136,8 +137,8 @@ class Connection:
             return classify(error, secrets_of(request))
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
             return Broken(Break.UNUSABLE)  # without its message, which may show the URL
-        except (OSError, RuntimeError) as error:  # no descriptor or no thread is left
-            return Broken(Break.RESET, scrub(str(error)))
+        except (OSError, MemoryError) as error:
+            return classify(error)
 
     def _ask(self, request: httpx.Request, body_limit: int) -> Response:
         self._network.limit = 0  # of the head there is a bound in any case
@@ -216,9 +217,14 @@ _OPENSSL = re.compile(r"\[SSL: \w+\] ")
 
 
 def classify(error: Exception, secrets: Iterable[bytes] = ()) -> Broken:
-    """How a request broke, from the transport's exception, which may quote what was received."""
+    """How a request broke, by the transport's exception, which may quote what was received, or the system's.
+
+    A shortage is one whatever it struck, the making of a connection included.
+    """
     said = _OPENSSL.sub("", str(error))
     detail = scrub(mask(said.encode(), secrets).decode())
+    if lack := shortage(error):
+        return Broken(Break.SHORTAGE, lack)
     if _is_certificate_error(error):
         return Broken(Break.TLS, detail)
     if isinstance(error, TunnelError):
@@ -232,12 +238,8 @@ def classify(error: Exception, secrets: Iterable[bytes] = ()) -> Broken:
     return Broken(next((kind for cls, kind in kinds if isinstance(error, cls)), Break.RESET), detail)
 
 
-def _is_certificate_error(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _is_certificate_error(error: BaseException) -> bool:
+    return any(isinstance(it, ssl.SSLCertVerificationError) for it in origins(error))
 
 
 # Where a private certificate authority is named.
@@ -255,7 +257,7 @@ def make_tls_context() -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         raise InputError(
             f"{' or '.join(TRUST_VARIABLES)} cannot be used: {error.strerror or error}"
-        ) from None
+        ) from error
 
 
 class Connections:
@@ -292,7 +294,7 @@ class Connections:
             self._drop_cold()
             self._idle.append(connection)
             if self._closed:
-                self.close()
+                self.close_idle()
 
     def _drop_cold(self) -> None:
         """Drop those that nobody needed for so long that they, or their servers, closed."""
@@ -304,5 +306,10 @@ class Connections:
     def close(self) -> None:
         """Close them all; one that is lent out is closed when it comes back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close those that nobody needs now."""
+        with suppress(IndexError):  # others lend and return meanwhile
+            while True:
+                self._idle.pop().close()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
-from uploader.core.calls import Call
+from uploader.core.calls import Call, uncalled
 from uploader.core.events import (
     AbortPut,
     AbortPuts,
@@ -40,6 +40,8 @@ from uploader.core.waiting import Session
 from uploader.errors import UploaderError
 from uploader.io.api import Api, Told
 from uploader.io.connections import Scope
+from uploader.io.pool import Pool
+from uploader.io.shortage import shortage
 from uploader.io.source import Source
 from uploader.io.storage import PartResult, PartTask
 from uploader.io.workers import Workers
@@ -106,7 +108,7 @@ class Run:
             KeyboardInterrupt: Ctrl-C.
         """
         # A thread for calls alone: a refresh never waits behind parts.
-        with ThreadPoolExecutor(1, thread_name_prefix="uploader-call") as call_pool, closing(self.workers):
+        with closing(Pool(1, "uploader-call")) as call_pool, closing(self.workers):
             try:
                 self._loop(call_pool)
             finally:
@@ -116,7 +118,7 @@ class Run:
         assert self.session.result is not None  # noqa: S101 - finished without an error means with a result
         return self.session.result
 
-    def _loop(self, call_pool: ThreadPoolExecutor) -> None:
+    def _loop(self, call_pool: Pool) -> None:
         actions = self.session.start(time.monotonic())
         while True:
             # In their order: what is written down of an event may have to be, before the next action.
@@ -130,10 +132,10 @@ class Run:
             else:
                 actions = self.session.handle(self._next(), time.monotonic())
 
-    def _perform(self, action: Action, call_pool: ThreadPoolExecutor) -> None:
+    def _perform(self, action: Action, call_pool: Pool) -> None:
         match action:
             case Ask():
-                call_pool.submit(self._ask, action).add_done_callback(self._deliver)
+                self._call_in(call_pool, action)
             case Put():
                 self._put(action)
             case AbortPuts():
@@ -145,6 +147,12 @@ class Run:
                     self._tell_progress()  # nothing is told after the end
                 self._note(action)
                 self.listener(action)
+
+    def _call_in(self, pool: Pool, ask: Ask) -> None:
+        try:
+            pool.submit(partial(self._ask, ask)).add_done_callback(self._deliver)
+        except (OSError, MemoryError) as error:
+            self._queue.put(CallFailed(ask.call, uncalled(ask.call, shortage(error), ask.upload_id)))
 
     def _put(self, action: Put) -> None:
         assert self.cargo is not None  # noqa: S101 - only an upload's session puts
@@ -189,7 +197,7 @@ class Run:
             self._queue.put(item)
 
     def _deliver(self, future: Future[Happening]) -> None:
-        error = None if future.cancelled() else future.exception()
+        error = future.exception()
         self._queue.put(_Crash(error) if error else future.result())
 
     # In a worker

@@ -19,9 +19,9 @@ from typing import Any
 
 from uploader.core.outcomes import Break, Broken
 from uploader.core.policy import StoragePolicy
-from uploader.errors import UploaderError
+from uploader.errors import SourceError
 from uploader.io.connections import TRUST_VARIABLES, Connections, Scope, make_tls_context
-from uploader.io.storage import Meter, PartResult, PartTask, put
+from uploader.io.storage import Meter, PartResult, PartTask, no_attempt, put, unsent
 from uploader.version import __version__
 
 
@@ -67,27 +67,21 @@ def carry_out(version: str, errand: Errand) -> PartResult:
     """
     if version != __version__:
         raise ImportError(f"scenario-uploader is version {version} here and {__version__} there")
-    try:
-        done = _attempt(errand)
-    except UploaderError as error:  # its proxy, its certificates
-        return unsent(Break.UNFIT, f"{error} ({_here()})")
+    done = _attempt(errand)
     if isinstance(done.answer, Broken):
         detail = f"{done.answer.detail} ({_here()})".lstrip()
         return replace(done, answer=replace(done.answer, detail=detail))
     return done
 
 
-def unsent(how: Break, said: str) -> PartResult:
-    """What came of an attempt that was none."""
-    return PartResult(Broken(how, said), 0, None, 0.0)
-
-
 def _attempt(errand: Errand) -> PartResult:
     try:
         source = errand.task.source.seen_here()
-    except OSError as error:
-        said = error.strerror or str(error)
-        return unsent(Break.UNREADABLE, f"{said}: is it on storage that every worker sees?")
+    except SourceError as error:
+        how = no_attempt(error)
+        if how.kind is Break.UNREADABLE:
+            how = replace(how, detail=f"{how.detail}: is it on storage that every worker sees?")
+        return unsent(how)
     connections = _connections(errand.storage, *map(os.environ.get, TRUST_VARIABLES))
     return put(replace(errand.task, source=source), connections, Scope(), Meter())
 

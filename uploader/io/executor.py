@@ -22,11 +22,12 @@ from typing import Any
 from uploader.core.outcomes import Break, Broken
 from uploader.core.policy import StoragePolicy
 from uploader.core.scrub import scrub
-from uploader.errors import SourceChangedError
+from uploader.errors import SourceChangedError, SourceError
 from uploader.io.dask import Watch
-from uploader.io.errand import Errand, unsent
+from uploader.io.errand import Errand
 from uploader.io.source import Source
-from uploader.io.storage import PartResult, PartTask
+from uploader.io.storage import PartResult, PartTask, unsent
+from uploader.io.workers import refused
 
 # What an executor raises when it cannot run an errand at all, here or there.
 _CANNOT_RUN = (ImportError, AttributeError, TypeError, pickle.PickleError)
@@ -69,9 +70,7 @@ class OnExecutor:
         try:
             running = self._executor.submit(pickle.load, errand.pack(), **named)
         except Exception as error:  # noqa: BLE001 - shut down, broken, its connection lost: all are one to us
-            refused: Future[PartResult] = Future()
-            refused.set_result(unsent(Break.EXECUTOR, _said(error)))
-            return refused
+            return refused(Broken(Break.EXECUTOR, _said(error)))
         it = self._attempts[attempt] = _Attempt(name, running)
         # Without a way back from the one future to the other, or what was sent would stay in memory.
         running.add_done_callback(partial(_settle, it.result, task.source))
@@ -91,7 +90,7 @@ class OnExecutor:
             loss = self._watch.loss(it.name, time.monotonic())
             if loss:
                 with suppress(InvalidStateError):  # its end was told after all
-                    it.result.set_result(unsent(loss.kind, loss.detail))
+                    it.result.set_result(unsent(loss))
 
     def abort(self, attempt: int) -> None:
         """See `Workers`: it ends if it was not begun."""
@@ -118,13 +117,13 @@ def _outcome(source: Source, running: Future[Any]) -> PartResult:
     try:
         done = running.result()
     except CancelledError:
-        return unsent(Break.LOST, "it was cancelled")
+        return unsent(Broken(Break.LOST, "it was cancelled"))
     except _CANNOT_RUN as error:
-        return unsent(Break.EXECUTOR, _said(error))
+        return unsent(Broken(Break.EXECUTOR, _said(error)))
     except BaseException as error:  # noqa: BLE001 - of any kind
-        return unsent(Break.LOST, _said(error))
+        return unsent(Broken(Break.LOST, _said(error)))
     if not isinstance(done, PartResult):
-        return unsent(Break.EXECUTOR, f"it answered {type(done).__name__}")
+        return unsent(Broken(Break.EXECUTOR, f"it answered {type(done).__name__}"))
     return _told_apart(source, done)
 
 
@@ -136,6 +135,8 @@ def _told_apart(source: Source, done: PartResult) -> PartResult:
         source.check()
     except SourceChangedError:
         return done
+    except SourceError as error:
+        return replace(done, answer=Broken(Break.UNREADABLE, f"{done.answer.detail}, and here: {error}"))
     said = f"{done.answer.detail}, but not here: is it on storage that every worker sees?"
     return replace(done, answer=Broken(Break.UNREADABLE, said))
 

@@ -26,11 +26,12 @@ EARLY = 1.0
 _LONGEST = 100 * 1024
 _READ = 64 * 1024
 
-Timeouts = dict[str, float | None]
+# How long each step of a request may be silent (seconds), as httpx has it: "connect", "write" and "read".
+StepTimeouts = dict[str, float | None]
 
 
-def timeouts_of(request: httpx.Request) -> Timeouts:
-    """How long what a request takes may be silent (seconds): "connect", "write" and "read"."""
+def timeouts_of(request: httpx.Request) -> StepTimeouts:
+    """Those of a request."""
     return dict(request.extensions.get("timeout", {}))
 
 
@@ -66,7 +67,7 @@ class Http11:
             raise httpx.LocalProtocolError(str(error)) from None
         return self._head(timeouts)
 
-    def body(self, timeouts: Timeouts) -> Iterator[bytes]:
+    def body(self, timeouts: StepTimeouts) -> Iterator[bytes]:
         """The answer's body, as it comes."""
         while isinstance(event := self._next(timeouts), h11.Data):
             yield bytes(event.data)
@@ -85,12 +86,12 @@ class Http11:
         self._machine.send_failed()
         self.stream.close()
 
-    def _send(self, event: h11.Event, timeouts: Timeouts) -> None:
+    def _send(self, event: h11.Event, timeouts: StepTimeouts) -> None:
         data = self._machine.send(event)
         if data:
             self.stream.write(data, timeouts.get("write"))
 
-    def _send_body(self, request: httpx.Request, timeouts: Timeouts) -> None:
+    def _send_body(self, request: httpx.Request, timeouts: StepTimeouts) -> None:
         assert isinstance(request.stream, httpx.SyncByteStream)  # noqa: S101 - nothing here is asynchronous
         length, timeout = int(request.headers.get("content-length", "0")), timeouts.get("write")
         if length:
@@ -108,13 +109,13 @@ class Http11:
                 return self._head({"read": EARLY})
         raise stall
 
-    def _head(self, timeouts: Timeouts) -> h11.Response:
+    def _head(self, timeouts: StepTimeouts) -> h11.Response:
         while not isinstance(event := self._next(timeouts), h11.Response):
             pass
         self.stream.restart()  # the body has its own time
         return event
 
-    def _next(self, timeouts: Timeouts) -> Any:
+    def _next(self, timeouts: StepTimeouts) -> Any:
         with _named():
             while (event := self._machine.next_event()) is h11.NEED_DATA:
                 data = self.stream.read(_READ, timeouts.get("read"))

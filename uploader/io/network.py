@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from uploader.io.shortage import start
+
 # How long an address may be silent before the next one is tried as well (RFC 8305, section 8).
 NEXT_ADDRESS = 0.25
 
@@ -130,7 +132,7 @@ class Network:
             except (OSError, UnicodeError) as error:
                 answer.put(error)
 
-        threading.Thread(target=ask, name="uploader-lookup", daemon=True).start()
+        start(threading.Thread(target=ask, name="uploader-lookup", daemon=True))
         while True:
             self.check()
             with suppress(queue.Empty):

@@ -108,7 +108,7 @@ class Source:
                 io.FileIO(real, opener=_opener).close()
             identity = _at_rest(real) if regular else Identity.of(status)
         except (OSError, RuntimeError, ValueError) as error:
-            raise SourceError(f"cannot read {given}: {_reason(error)}") from None
+            raise SourceError(f"cannot read {given}: {reason(error)}") from None
         if not regular:
             raise SourceError(f"{given} is {_what(status.st_mode)}: only a regular file can be uploaded")
         if identity.size == 0:
@@ -124,9 +124,10 @@ class Source:
         """The same file as this machine numbers it: of shared storage each has device numbers of its own.
 
         Raises:
-            OSError: there is no such file here.
+            SourceError: there is no such file here, or the system does not say.
         """
-        now = Identity.of(self.path.stat())
+        with self._unreadable():
+            now = Identity.of(self.path.stat())
         if self.identity.is_renumbered(now):
             return Source(self.path, now)
         return Source(self.path, replace(self.identity, device=now.device))
@@ -136,39 +137,48 @@ class Source:
 
         Raises:
             SourceChangedError: it changed, was replaced or is gone.
+            SourceError: the system does not say.
         """
-        try:
-            now = self.path.stat()
-        except OSError as error:
-            raise SourceChangedError(f"{self.path.name} is gone ({_reason(error)})") from None
-        self._compare(now)
+        with self._unreadable():
+            self._check()
 
-    def open(self) -> io.FileIO:
-        """Open it for unbuffered reading, having checked both what was opened and what the path names now.
+    @contextmanager
+    def reading(self) -> Iterator[io.FileIO]:
+        """It, open for unbuffered reading; before and after, both what was opened and the path are checked.
 
         Raises:
             SourceChangedError: as `check`.
+            SourceError: it cannot be read; it came from the OSError that says why, also of what is done with
+                the file meanwhile.
         """
+        with self._unreadable(), self._open() as file:
+            yield file
+            self._recheck(file)
+
+    def _open(self) -> io.FileIO:
         try:
             file = io.FileIO(self.path, opener=_opener)
         except OSError:
-            self.check()  # it may be gone, or another by now
+            self._check()  # it may be gone, or another by now
             raise
         try:
-            self.recheck(file)
+            self._recheck(file)
         except BaseException:
             file.close()
             raise
         return file
 
-    def recheck(self, file: io.FileIO) -> None:
-        """Make sure an open file and the path are still what was looked at.
-
-        Raises:
-            SourceChangedError: as `check`.
-        """
-        self.check()  # first: of a file that another took the place of, all that changed is the ctime
+    def _recheck(self, file: io.FileIO) -> None:
+        """Make sure an open file and the path are still what was looked at."""
+        self._check()  # first: of a file that another took the place of, all that changed is the ctime
         self._compare(os.fstat(file.fileno()))
+
+    def _check(self) -> None:
+        try:
+            now = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SourceChangedError(f"{self.path.name} is gone ({reason(error)})") from None
+        self._compare(now)
 
     def digest(self) -> str:
         """A hex digest of sampled blocks: the first, the last, and some between, more in a larger file.
@@ -181,7 +191,7 @@ class Source:
             SourceError: it cannot be read.
         """
         digest = hashlib.blake2b(digest_size=16)
-        with self._reading() as file:
+        with self.reading() as file:
             for offset in _sampled(self.size):
                 for block in _blocks(file, offset, min(SAMPLE, self.size - offset)):
                     digest.update(block)
@@ -195,20 +205,18 @@ class Source:
             SourceError: it cannot be read.
         """
         digest = hashlib.md5(usedforsecurity=False)
-        with self._reading() as file:
+        with self.reading() as file:
             for block in _blocks(file, offset, length):
                 check()
                 digest.update(block)
         return digest.hexdigest()
 
     @contextmanager
-    def _reading(self) -> Iterator[io.FileIO]:
+    def _unreadable(self) -> Iterator[None]:
         try:
-            with self.open() as file:
-                yield file
-                self.recheck(file)
+            yield
         except OSError as error:
-            raise SourceError(f"cannot read {self.path}: {_reason(error)}") from None
+            raise SourceError(f"cannot read {self.path}: {reason(error)}") from error
 
     def _compare(self, status: os.stat_result) -> None:
         now = Identity.of(status)
@@ -260,5 +268,6 @@ def _what(mode: int) -> str:
     return next((name for test, name in kinds if test(mode)), "a device")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """In words, without the path that the system repeats."""
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -14,9 +14,10 @@ import httpx
 from uploader.core.links import signed_headers
 from uploader.core.outcomes import Answer, Break, Broken
 from uploader.core.plan import Part
-from uploader.errors import SourceChangedError
+from uploader.errors import SourceChangedError, SourceError, UploaderError
 from uploader.io.connections import Connection, Connections, Scope
-from uploader.io.source import Source
+from uploader.io.shortage import shortage
+from uploader.io.source import Source, reason
 from uploader.models import PresignedUrl
 from uploader.options import Timeouts
 from uploader.version import __version__
@@ -68,10 +69,6 @@ class Meter:
         self.reading = False
 
 
-class UnreadableError(Exception):
-    """The file could not be read; the message is the system's."""
-
-
 class PartBody(httpx.SyncByteStream):
     """The bytes of one part, read and hashed block by block as they are sent.
 
@@ -94,47 +91,65 @@ class PartBody(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         source, part = self._task.source, self._task.part
-        try:
-            with source.open() as file:
-                file.seek(part.offset)
-                left = part.length
-                while left:
-                    self._scope.check()
-                    self._meter.reading = True
-                    size = file.readinto(self._buffer[: min(self._pace.block, left)])
-                    self._meter.reading = False
-                    if not size:
-                        source.recheck(file)
-                        raise SourceChangedError(f"{source.path.name} ended early")
-                    block = self._buffer[:size]
-                    if self._hash:
-                        self._hash.update(block)
-                    began = time.monotonic()
-                    # No copy: it is sent before the next is read into its place.
-                    yield block  # type: ignore[misc]
-                    left -= len(block)
-                    self._meter.sent += len(block)
-                    self._pace.took(len(block), time.monotonic() - began, self._task.timeouts.stall)
-                source.recheck(file)
-        except OSError as error:
-            raise UnreadableError(error.strerror or str(error)) from None
+        left = part.length
+        with source.reading() as file:
+            file.seek(part.offset)
+            while left:
+                self._scope.check()
+                self._meter.reading = True
+                size = file.readinto(self._buffer[: min(self._pace.block, left)])
+                self._meter.reading = False
+                if not size:
+                    break
+                block = self._buffer[:size]
+                if self._hash:
+                    self._hash.update(block)
+                began = time.monotonic()
+                # No copy: it is sent before the next is read into its place.
+                yield block  # type: ignore[misc]
+                left -= len(block)
+                self._meter.sent += len(block)
+                self._pace.took(len(block), time.monotonic() - began, self._task.timeouts.stall)
+        if left:
+            raise SourceChangedError(f"{source.path.name} ended early")
         self._whole = True
 
 
 def put(task: PartTask, connections: Connections, scope: Scope, meter: Meter) -> PartResult:
-    """Make one attempt at sending a part."""
+    """Make one attempt at sending a part. What it raises is a defect."""
     started = time.monotonic()
-    with connections.lend() as connection:
-        body = PartBody(task, scope, meter, connection)
-        try:
+    answer: Answer
+    md5 = None
+    try:
+        with connections.lend() as connection:
+            body = PartBody(task, scope, meter, connection)
             answer = connection.ask(_request(task, body), scope)
-        except httpx.InvalidURL:
-            answer = Broken(Break.UNUSABLE)
-        except SourceChangedError as error:
-            answer = Broken(Break.CHANGED, str(error))
-        except UnreadableError as error:
-            answer = Broken(Break.UNREADABLE, str(error))
-    return PartResult(answer, meter.sent, body.md5, time.monotonic() - started)
+            md5 = body.md5
+    except (UploaderError, httpx.InvalidURL, MemoryError) as error:
+        answer = no_attempt(error)
+    if isinstance(answer, Broken) and answer.kind is Break.SHORTAGE:
+        connections.close_idle()  # of which each holds a descriptor
+    return PartResult(answer, meter.sent, md5, time.monotonic() - started)
+
+
+def no_attempt(error: Exception) -> Broken:
+    """What kept an attempt from being made, or from going on, though neither network nor store did."""
+    match error:
+        case httpx.InvalidURL():
+            return Broken(Break.UNUSABLE)  # without its message, which may show the URL
+        case SourceChangedError():
+            return Broken(Break.CHANGED, str(error))
+        case _ if lack := shortage(error):
+            return Broken(Break.SHORTAGE, lack)
+        case SourceError():
+            return Broken(Break.UNREADABLE, reason(error.__cause__ or error))
+        case _:  # its proxy, its certificates
+            return Broken(Break.UNFIT, str(error))
+
+
+def unsent(how: Broken) -> PartResult:
+    """What came of an attempt that was none."""
+    return PartResult(how, 0, None, 0.0)
 
 
 def _request(task: PartTask, body: PartBody) -> httpx.Request:

@@ -14,7 +14,7 @@ import httpx
 
 from uploader.errors import InputError
 from uploader.hosts import is_host, is_loopback
-from uploader.io.http11 import Http11, Timeouts, timeouts_of
+from uploader.io.http11 import Http11, StepTimeouts, timeouts_of
 from uploader.io.network import Network, Permit, Stream
 
 _PORTS = {"http": 80, "https": 443}
@@ -164,7 +164,7 @@ class Transport(httpx.BaseTransport):
 class _Body(httpx.SyncByteStream):
     """An answer's body."""
 
-    def __init__(self, http: Http11, timeouts: Timeouts) -> None:
+    def __init__(self, http: Http11, timeouts: StepTimeouts) -> None:
         self._http = http
         self._timeouts = timeouts
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from uploader.core.events import Sampled
+from uploader.core.outcomes import Broken
 from uploader.io.connections import Connections, Scope
-from uploader.io.storage import Meter, PartResult, PartTask, put
+from uploader.io.pool import Pool
+from uploader.io.storage import Meter, PartResult, PartTask, no_attempt, put, unsent
 
 
 class Workers(Protocol):
@@ -19,7 +22,7 @@ class Workers(Protocol):
     """
 
     def start(self, attempt: int, task: PartTask) -> Future[PartResult]:
-        """Begin an attempt. What the future raises is a defect, or an UploaderError."""
+        """Begin an attempt. What the future raises is a defect."""
         ...
 
     def land(self, attempt: int) -> None:
@@ -52,7 +55,7 @@ class _Attempt:
 
 
 class Threads:
-    """Threads of this process.
+    """Threads of this process. Where there can be no further one, those there are go on with what they have.
 
     Args:
         connections: carry the parts.
@@ -61,13 +64,16 @@ class Threads:
 
     def __init__(self, connections: Connections, most: int) -> None:
         self._connections = connections
-        self._pool = ThreadPoolExecutor(most, thread_name_prefix="uploader-part")
+        self._pool = Pool(most, "uploader-part")
         self._attempts: dict[int, _Attempt] = {}
 
     def start(self, attempt: int, task: PartTask) -> Future[PartResult]:
         """See `Workers`."""
         it = self._attempts[attempt] = _Attempt()
-        return self._pool.submit(put, task, self._connections, it.scope, it.meter)
+        try:
+            return self._pool.submit(partial(put, task, self._connections, it.scope, it.meter))
+        except (OSError, MemoryError) as error:
+            return refused(no_attempt(error))
 
     def land(self, attempt: int) -> None:
         """See `Workers`."""
@@ -93,4 +99,11 @@ class Threads:
     def close(self) -> None:
         """See `Workers`: no thread is left."""
         self.abort_all()
-        self._pool.shutdown()
+        self._pool.close()
+
+
+def refused(how: Broken) -> Future[PartResult]:
+    """An attempt that nobody makes."""
+    future = Future[PartResult]()
+    future.set_result(unsent(how))
+    return future
