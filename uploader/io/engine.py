@@ -6,6 +6,7 @@ guards a decision.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -46,8 +47,8 @@ from uploader.io.workers import Workers
 from uploader.models import CreateRequest, UploadResult
 from uploader.options import Timeouts, Verify
 
-# How often progress is sampled and a cancel noticed. Also the longest wait for the queue: on Windows a wait
-# without end ignores Ctrl-C.
+# How often the attempts are looked at and a cancel noticed. Also the longest wait for the queue: on Windows a
+# wait without end ignores Ctrl-C.
 SAMPLE = 0.1
 
 
@@ -65,6 +66,16 @@ class _Crash:
     """A worker raised what it never should: a defect, raised again where it is seen."""
 
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """It was time to look at the attempts.
+
+    It stands in the queue with all else: what had come before goes first, or a listener as slow as the looks
+    are frequent would keep parts that ended from making room for others; and what comes after waits for it,
+    or in a queue that never runs empty no straggler would be found.
+    """
 
 
 @dataclass(slots=True)
@@ -87,12 +98,13 @@ class Run:
     listener: Listener
     cancelled: threading.Event
     timeouts: Timeouts = field(default_factory=Timeouts)
-    _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash] = field(default_factory=queue.SimpleQueue)
+    _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash | _Look] = field(
+        default_factory=queue.SimpleQueue
+    )
     _calls: Scope = field(default_factory=Scope)
     _stored: int = 0
     _told: int = -1
-    _told_at: float = 0.0
-    _sampled_at: float = 0.0
+    _look_at: float = 0.0
 
     def result(self) -> UploadResult:
         """Run to the end, in the calling thread.
@@ -122,7 +134,6 @@ class Run:
             # In their order: what is written down of an event may have to be, before the next action.
             for action in actions:
                 self._perform(action, call_pool)
-            self._tell_progress()
             if self.session.finished:
                 return
             if self.cancelled.is_set():
@@ -159,25 +170,36 @@ class Run:
         self.workers.start(action.attempt, task).add_done_callback(partial(self._landed, action.attempt))
 
     def _next(self) -> Happening:
-        """The next thing that happened, or a look at the attempts or a Tick when it is time for one."""
-        if time.monotonic() - self._sampled_at >= SAMPLE:
-            self._sampled_at = time.monotonic()
-            if sampled := self.workers.sample():
-                return sampled
+        """The next thing that happened; a Tick where it is nothing that the session knows."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = math.inf  # one at a time
+            self._queue.put(_Look())
+        match item := self._take():
+            case _Look():
+                return self._look()
+            case _Crash():
+                raise item.error
+            case CallRetrying():
+                self.listener(item)
+                return Tick()
+            case PartEnded():
+                self.workers.land(item.attempt)
+        return item
+
+    def _take(self) -> Happening | CallRetrying | _Crash | _Look:
+        """The first of the queue; a Tick where nothing comes while it may be waited for."""
         wake = self.session.wake
         wait = SAMPLE if wake is None else min(SAMPLE, max(0.0, wake - time.monotonic()))
         try:
-            item = self._queue.get(timeout=wait)
+            return self._queue.get(timeout=wait)
         except queue.Empty:
             return Tick()
-        if isinstance(item, _Crash):
-            raise item.error
-        if isinstance(item, CallRetrying):
-            self.listener(item)
-            return Tick()
-        if isinstance(item, PartEnded):
-            self.workers.land(item.attempt)
-        return item
+
+    def _look(self) -> Happening:
+        """How far the attempts are: told as progress, and then, as it is by now, the session."""
+        self._tell_progress()
+        self._look_at = time.monotonic() + SAMPLE
+        return self.workers.sample() or Tick()
 
     def _landed(self, attempt: int, future: Future[PartResult]) -> None:
         try:
@@ -222,10 +244,6 @@ class Run:
             self._stored = 0
 
     def _tell_progress(self) -> None:
-        now = time.monotonic()
-        if now - self._told_at < SAMPLE and not self.session.finished:
-            return
-        self._told_at = now
         sampled = self.workers.sample()
         sent = self._stored + (sum(sampled.sent.values()) if sampled else 0)
         if sent != self._told:
