@@ -6,7 +6,6 @@ import os
 import random
 import ssl
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -27,6 +26,7 @@ from uploader.io.api import Api
 from uploader.io.connections import Connections, make_tls_context
 from uploader.io.engine import Cargo, Run
 from uploader.io.executor import OnExecutor
+from uploader.io.limits import Limits
 from uploader.io.state import state_directory
 from uploader.io.workers import Threads
 from uploader.job import Job, job_for, job_from
@@ -238,15 +238,13 @@ class Uploader:
         Raises:
             UploaderError: it could not be done.
         """
-        cancelled = cancelled or threading.Event()
         source, options = job.cargo.source, job.options
-        began = time.monotonic()
+        limits = Limits(options.timeout, cancelled or threading.Event())
         with (
             listening(progress, job.file_name, source.size) as listener,
-            keeping(self._state_dir, job.target, listener, options, cancelled) as keeper,
+            keeping(self._state_dir, job.target, listener, options, limits) as keeper,
         ):
-            plan, resumed = take_up(keeper, source, job.plan, options, cancelled, job.upload_id)
-            timeout = options.timeout and max(0.0, options.timeout - (time.monotonic() - began))
+            plan, resumed = take_up(keeper, source, job.plan, options, limits, job.upload_id)
             session = UploadSession(
                 plan,
                 file_name=job.file_name,
@@ -255,14 +253,14 @@ class Uploader:
                 budget=self._budget,
                 random=random.random,
                 wait_for=options.wait_for,
-                timeout=timeout,
+                timeout=limits.timeout,
                 storage=self._storage,
                 resumed=resumed,
             )
             request = job.cargo.request.model_copy(update={"parts": plan.count})
             cargo = replace(job.cargo, request=request)
             try:
-                return self._run(session, cargo, options.parts_in_flight, keeper, cancelled)
+                return self._run(session, cargo, options.parts_in_flight, keeper, limits)
             except KeyboardInterrupt as error:
                 if keeper.kept:
                     error.add_note(
@@ -300,17 +298,18 @@ class Uploader:
             raise InputError("wait needs wait_for 'validated' or 'imported'")
         if not is_upload_id(upload_id):
             raise InputError(f"{upload_id!r} is no upload id")
+        limits = Limits(options.timeout, cancelled or threading.Event())
         session = WaitSession(
             policy=self._retry,
             random=random.random,
             wait_for=options.wait_for,
-            timeout=options.timeout,
+            timeout=limits.timeout,
             upload_id=upload_id,
         )
         refuse_half_sent(self._state_dir, upload_id, self.base_url)
         with listening(progress, upload_id, None) as listener:
             try:
-                result = self._run(session, None, 1, listener, cancelled or threading.Event())
+                result = self._run(session, None, 1, listener, limits)
             except UploadFailedError:
                 settled(self._state_dir, upload_id, self.base_url)
                 raise
@@ -323,13 +322,13 @@ class Uploader:
         cargo: Cargo | None,
         concurrency: int,
         listener: Listener,
-        cancelled: threading.Event,
+        limits: Limits,
     ) -> UploadResult:
         executor, connections = self._executor, self._storage_connections
         workers = (
             OnExecutor(executor, self._reach) if executor is not None else Threads(connections, concurrency)
         )
-        return Run(session, self._api, workers, cargo, listener, cancelled, self._timeouts).result()
+        return Run(session, self._api, workers, cargo, listener, limits, self._timeouts).result()
 
     def _note_api(self, _host: str, addresses: list[str]) -> list[str]:
         """The API may be anywhere; where it is decides where the store may be."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from uploader.core.events import JournalTrouble, Listener, LockAwaited, Recreating, SourceChecked
@@ -16,12 +17,11 @@ from uploader.errors import (
     SourceChangedError,
     StateError,
     UploadBusyError,
-    UploadCancelledError,
     UploaderError,
-    UploadTimeoutError,
 )
 from uploader.io.journal import Journal, JournalError, Owner, Record, State, Target
 from uploader.io.keeper import Keeper
+from uploader.io.limits import Limits
 from uploader.io.source import Source
 from uploader.io.state import PATIENCE, HeldError, claim, make_directory
 from uploader.options import STATE_VARIABLE, TransferOptions
@@ -37,7 +37,7 @@ def keeping(
     target: Target,
     listener: Listener,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> Iterator[Keeper]:
     """Own a target meanwhile, and keep a journal of what becomes of it, if there can be one.
 
@@ -55,7 +55,7 @@ def keeping(
             trouble = error.strerror or str(error)
         else:
             if not mine:
-                trouble = _wait(stack, directory, target, listener, options, cancelled)
+                trouble = _wait(stack, directory, target, listener, options, limits)
         if not trouble:
             try:
                 journal = Journal.open(directory, told.append)
@@ -93,7 +93,7 @@ def _wait(
     target: Target,
     listener: Listener,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> str:
     """Wait for whoever owns the target, where that is wanted; why it cannot be owned, "" where it is now."""
     who = _who(directory, target)
@@ -105,15 +105,11 @@ def _wait(
         raise busy
     listener(LockAwaited(f"{who}; waiting until it is done"))
     try:
-        if _claim(stack, directory, target, options.timeout, cancelled):
+        if _claim(stack, directory, target, limits.left, limits.cancelled):
             return ""
     except OSError as error:
         return error.strerror or str(error)
-    over: UploaderError
-    if cancelled.is_set():
-        over = UploadCancelledError("the upload was cancelled while another run owned it")
-    else:
-        over = UploadTimeoutError(f"time is up after {options.timeout:,.0f} s, and {who} still")
+    over = limits.error(who)
     over.resumable = over.nothing_sent = True
     raise over
 
@@ -137,7 +133,7 @@ def take_up(
     source: Source,
     plan: Plan,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
     upload_id: str | None = None,
 ) -> tuple[Plan, Resumed | None]:
     """How a run begins: with what an earlier one left, or anew.
@@ -147,7 +143,7 @@ def take_up(
         source: the file as it is now.
         plan: how to split it if it is sent anew.
         options: how it is taken up.
-        cancelled: ends the check of what was sent.
+        limits: end the check of what was sent.
         upload_id: the upload that must be gone on with; None takes the last of the same target, if any.
 
     Raises:
@@ -169,7 +165,7 @@ def take_up(
         )
     if record is not None:
         try:
-            resumed = _resumed(keeper, record, source, digest, options, cancelled)
+            resumed = _resumed(keeper, record, source, digest, options, limits)
         except _AnewError as error:
             if upload_id is not None:
                 raise _refusal(keeper, record, error) from None
@@ -187,7 +183,7 @@ def _resumed(
     source: Source,
     digest: str,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> Resumed:
     """Go on with a recorded upload, if that is wanted and its file still the same."""
     if not options.resume:
@@ -195,7 +191,7 @@ def _resumed(
     keeper.take(record)
     parts = keeper.ask(lambda it: it.parts(record.row))
     try:
-        resumed = _go_on(keeper.listener, record, parts, source, digest, options, cancelled)
+        resumed = _go_on(keeper.listener, record, parts, source, digest, options, limits)
     except UploaderError as error:
         error.upload_id, error.resumable = record.upload_id, True
         raise
@@ -238,7 +234,7 @@ def _go_on(
     source: Source,
     digest: str,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> Resumed:
     """What is there of an upload, if the file is still the same."""
     numbers = () if parts is None else parts
@@ -260,7 +256,7 @@ def _go_on(
     if how and len(parts) < record.plan.count and not before.is_renumbered(source.identity):
         raise _changed(source, how, ", and a part that was under way then may still reach the store")
     if how or options.verify_source == "full":
-        _prove(listener, source, record, parts, how, options, cancelled)
+        _prove(listener, source, record, parts, how, limits)
     return Resumed(record.upload_id, frozenset(parts))
 
 
@@ -270,26 +266,16 @@ def _prove(
     record: Record,
     parts: Mapping[int, str | None],
     how: str,
-    options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> None:
     """Read all that was sent once more: then what is stored is of the file as it is now, whatever it was."""
-    deadline = None if options.timeout is None else time.monotonic() + options.timeout
-
-    def check() -> None:
-        if cancelled.is_set():
-            raise UploadCancelledError("the upload was cancelled while what was sent was checked")
-        if deadline is not None and time.monotonic() > deadline:
-            raise UploadTimeoutError(
-                f"time is up after {options.timeout:,.0f} s while what was sent was checked"
-            )
-
     if None in parts.values():
         lack = "there are no checksums of what was sent to compare it with (verify='none')"
         if not how:
             raise _AnewError(f"{source.path.name} cannot be verified in full: {lack}")
         raise _changed(source, how, f", and {lack}")
     total = record.plan.size_of(len(parts), with_last=record.plan.count in parts)
+    check = partial(limits.check, "what was sent was checked")
     checked = 0
     for number in sorted(parts):
         part = record.plan.part(number)

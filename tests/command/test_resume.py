@@ -342,6 +342,7 @@ def test_wait_lock_waits_no_longer_than_the_timeout(command: Run, service: Servi
     with Held(picture):
         said = command("upload", picture, "--wait-lock", "--timeout", "0.3", *BRIEF)
         assert said.json["error"]["type"] == "UploadTimeoutError"
+        assert "time is up after 0.3 s while" in said.json["error"]["message"]
         assert "is being uploaded by this process" in said.json["error"]["message"]
         assert said.code in (1, 3)
 

@@ -26,6 +26,8 @@ from tests.state.conftest import (
     make_uploader,
     send,
     sha256,
+    stop,
+    until,
 )
 from uploader import UploadBusyError, UploadCancelledError, Uploader, UploadTimeoutError
 from uploader.core.events import Event, JournalTrouble, LockAwaited, UploadCreated
@@ -222,6 +224,33 @@ def test_a_timeout_is_for_the_whole_call_and_not_for_the_wait_alone(picture: Pat
         assert time.monotonic() - began < 5.9, "it waited 2 s of them for the other"
         timer.join()
     assert ear.heard(UploadCreated), "it was its turn"
+
+
+def test_the_time_spent_waiting_is_not_given_again_to_the_proof_of_what_was_sent(
+    picture: Path, service: Service
+) -> None:
+    def wait_until_time_is_up(event: Event) -> None:
+        if isinstance(event, LockAwaited):
+            heard = time.monotonic()
+            until(lambda: time.monotonic() - heard > 1)
+            leave.set()
+            holder.join()
+
+    there, leave = threading.Event(), threading.Event()
+
+    def die() -> None:
+        there.set()
+        assert leave.wait(60)
+        stop()
+
+    ear = Ear(at_part(1, die))
+    holder = threading.Thread(target=interrupt, args=(make_uploader(service), picture, ear))
+    holder.start()
+    assert there.wait(60)
+    options = {"wait_lock": True, "verify_source": "full", "timeout": 1}
+    with pytest.raises(UploadTimeoutError, match="after 1 s while what was sent was checked") as caught:
+        send(make_uploader(service), picture, Ear(wait_until_time_is_up), **options)
+    assert caught.value.resumable
 
 
 def test_cancelling_ends_the_wait_at_once(icon: Path, service: Service) -> None:

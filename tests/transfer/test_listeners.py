@@ -21,6 +21,7 @@ from uploader.core.session import UploadSession
 from uploader.io.api import Api
 from uploader.io.connections import Connections, make_tls_context
 from uploader.io.engine import SAMPLE, Run
+from uploader.io.limits import Limits
 from uploader.io.storage import PartResult, PartTask
 from uploader.io.workers import Threads
 from uploader.job import Job
@@ -167,7 +168,7 @@ def upload(path: Path, listener: Listener, parts: Parts, concurrency: int) -> No
                 random=random.random,
                 storage=StoragePolicy(loopback=True),
             )
-            Run(session, _api(service, connections), workers, job.cargo, listener, threading.Event()).result()
+            Run(session, _api(service, connections), workers, job.cargo, listener, Limits()).result()
 
 
 def _job(service: Service, path: Path) -> Job:

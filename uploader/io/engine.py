@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import queue
-import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -41,6 +40,7 @@ from uploader.core.waiting import Session
 from uploader.errors import UploaderError
 from uploader.io.api import Api, Told
 from uploader.io.connections import Scope
+from uploader.io.limits import Limits
 from uploader.io.source import Source
 from uploader.io.storage import PartResult, PartTask
 from uploader.io.workers import Workers
@@ -88,7 +88,7 @@ class Run:
         workers: make the attempts at parts.
         cargo: what is uploaded; None for a session that only waits.
         listener: told of every event, in the calling thread.
-        cancelled: ends the run when set, from any thread.
+        limits: what ends it before it is done.
     """
 
     session: Session
@@ -96,7 +96,7 @@ class Run:
     workers: Workers
     cargo: Cargo | None
     listener: Listener
-    cancelled: threading.Event
+    limits: Limits
     timeouts: Timeouts = field(default_factory=Timeouts)
     _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash | _Look] = field(
         default_factory=queue.SimpleQueue
@@ -114,7 +114,7 @@ class Run:
 
         Raises:
             UploaderError: the session's.
-            UploadCancelledError: `cancelled` was set.
+            UploadCancelledError: it was cancelled.
             KeyboardInterrupt: Ctrl-C.
         """
         # A thread for calls alone: a refresh never waits behind parts.
@@ -129,14 +129,14 @@ class Run:
         return self.session.result
 
     def _loop(self, call_pool: ThreadPoolExecutor) -> None:
-        actions = self.session.start(time.monotonic())
+        actions = self.session.start(self.limits.began)
         while True:
             # In their order: what is written down of an event may have to be, before the next action.
             for action in actions:
                 self._perform(action, call_pool)
             if self.session.finished:
                 return
-            if self.cancelled.is_set():
+            if self.limits.cancelled.is_set():
                 actions = self.session.cancel(time.monotonic())
             else:
                 actions = self.session.handle(self._next(), time.monotonic())
