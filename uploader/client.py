@@ -242,7 +242,7 @@ class Uploader:
         limits = Limits(options.timeout, cancelled or threading.Event())
         with (
             listening(progress, job.file_name, source.size) as listener,
-            keeping(self._state_dir, job.target, listener, options, limits) as keeper,
+            keeping(self._state_dir, job.target, listener, options, limits, job.upload_id) as keeper,
         ):
             plan, resumed = take_up(keeper, source, job.plan, options, limits, job.upload_id)
             session = UploadSession(

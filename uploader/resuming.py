@@ -29,6 +29,7 @@ from uploader.options import STATE_VARIABLE, TransferOptions
 _ORPHAN = (
     "an earlier run was stopped while the upload was being created; if the service made one, it stays empty"
 )
+_UNREAD = "what was sent of it cannot be read from the journal"
 
 
 @contextmanager
@@ -38,29 +39,27 @@ def keeping(
     listener: Listener,
     options: TransferOptions,
     limits: Limits,
+    upload_id: str | None = None,
 ) -> Iterator[Keeper]:
-    """Own a target meanwhile, and keep a journal of what becomes of it, if there can be one.
+    """Own a target meanwhile, and keep a journal of what becomes of it.
+
+    There may be none, but where `upload_id` must be gone on with: without it nobody knows what was sent.
 
     Raises:
-        StateError: the state directory is a symbolic link, or another user's.
+        StateError: the state directory is a symbolic link, or another user's, or there is no journal.
         UploadBusyError: another run owns the target.
     """
     with ExitStack() as stack:
         journal: Journal | None = None
-        trouble, told = "", list[str]()
-        try:
-            make_directory(directory)
-            mine = _claim(stack, directory, target, PATIENCE)
-        except OSError as error:
-            trouble = error.strerror or str(error)
-        else:
-            if not mine:
-                trouble = _wait(stack, directory, target, listener, options, limits)
+        told = list[str]()
+        trouble = _own(stack, directory, target, listener, options, limits)
         if not trouble:
             try:
                 journal = Journal.open(directory, told.append)
             except JournalError as error:
                 trouble = str(error)
+        if upload_id is not None and (trouble or told):
+            raise _unusable(upload_id, trouble or told[0])
         keeper = Keeper(journal, target, listener)
         stack.callback(keeper.attempt, Journal.close)
         if trouble:
@@ -71,6 +70,24 @@ def keeping(
         for said in told:
             listener(JournalTrouble(said))
         yield keeper
+
+
+def _own(
+    stack: ExitStack,
+    directory: Path,
+    target: Target,
+    listener: Listener,
+    options: TransferOptions,
+    limits: Limits,
+) -> str:
+    """Own a target until the stack is closed; why that cannot be, "" where it is so."""
+    try:
+        make_directory(directory)
+        if _claim(stack, directory, target, PATIENCE):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return _wait(stack, directory, target, listener, options, limits)
 
 
 def _claim(
@@ -148,27 +165,25 @@ def take_up(
 
     Raises:
         SourceChangedError: the file is another than that upload's.
-        StateError: the journal does not know that upload any more.
+        StateError: the journal does not know that upload any more, or cannot be read.
     """
-    if keeper.journal is None and upload_id is None:
+    journal = keeper.journal
+    if journal is None:
         return plan, None
     try:
         digest = source.digest()
     except SourceChangedError as error:  # since it was looked at
         error.nothing_sent = True
         raise
-    record = keeper.ask(lambda it: _record(it, keeper.target, upload_id))
-    if record is None and upload_id is not None:
-        raise StateError(
-            f"upload {upload_id} was finished or forgotten by another run meanwhile:"
-            f" uploader wait {upload_id} tells what became of it"
-        )
+    record = _found(keeper, journal, upload_id)
     if record is not None:
         try:
-            resumed = _resumed(keeper, record, source, digest, options, limits)
+            resumed = _resumed(keeper, journal, record, source, digest, options, limits)
         except _AnewError as error:
             if upload_id is not None:
                 raise _refusal(keeper, record, error) from None
+            if isinstance(error.__cause__, JournalError):
+                keeper.do_without(journal, error.__cause__)
             keeper.listener(Recreating(record.upload_id or "", str(error)))
         else:
             keeper.begin(record.plan, source, digest, record)
@@ -177,8 +192,33 @@ def take_up(
     return plan, None
 
 
+def _found(keeper: Keeper, journal: Journal, upload_id: str | None) -> Record | None:
+    """The record to go on with, None where there is none; that must be known only of an upload of that id."""
+    try:
+        record = _record(journal, keeper.target, upload_id)
+    except JournalError as error:
+        if upload_id is not None:
+            raise _unusable(upload_id, str(error)) from None
+        keeper.do_without(journal, error)
+        return None
+    if record is None and upload_id is not None:
+        raise StateError(
+            f"upload {upload_id} was finished or forgotten by another run meanwhile:"
+            f" uploader wait {upload_id} tells what became of it"
+        )
+    return record
+
+
+def _unusable(upload_id: str, why: str) -> StateError:
+    return StateError(
+        f"upload {upload_id} cannot be gone on with, as its journal cannot be used: {why}",
+        upload_id=upload_id,
+    )
+
+
 def _resumed(
     keeper: Keeper,
+    journal: Journal,
     record: Record,
     source: Source,
     digest: str,
@@ -188,8 +228,8 @@ def _resumed(
     """Go on with a recorded upload, if that is wanted and its file still the same."""
     if not options.resume:
         raise _AnewError("as it was asked for")
+    parts = _parts(journal, record)
     keeper.take(record)
-    parts = keeper.ask(lambda it: it.parts(record.row))
     try:
         resumed = _go_on(keeper.listener, record, parts, source, digest, options, limits)
     except UploaderError as error:
@@ -197,6 +237,17 @@ def _resumed(
         raise
     keeper.attempt(lambda it: it.go_on(record.row, source.identity))
     return resumed
+
+
+def _parts(journal: Journal, record: Record) -> Mapping[int, str | None]:
+    """The parts the store acknowledged, by number, with their MD5s."""
+    try:
+        parts = journal.parts(record.row)
+    except JournalError as error:
+        raise _AnewError(f"{_UNREAD}: {error}") from error
+    if not all(type(it) is int and 1 <= it <= record.plan.count for it in parts):
+        raise _AnewError(_UNREAD)  # nothing could be proved of them
+    return parts
 
 
 class _AnewError(Exception):
@@ -230,17 +281,13 @@ def _record(journal: Journal, target: Target, upload_id: str | None) -> Record |
 def _go_on(
     listener: Listener,
     record: Record,
-    parts: Mapping[int, str | None] | None,
+    parts: Mapping[int, str | None],
     source: Source,
     digest: str,
     options: TransferOptions,
     limits: Limits,
 ) -> Resumed:
     """What is there of an upload, if the file is still the same."""
-    numbers = () if parts is None else parts
-    if parts is None or not all(type(it) is int and 1 <= it <= record.plan.count for it in numbers):
-        # Nothing could be proved of them.
-        raise _AnewError("what was sent of it cannot be read from the journal")
     if record.upload_id is None:
         raise _AnewError(_ORPHAN)
     if options.part_size not in (None, record.plan.part_size):
