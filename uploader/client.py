@@ -198,10 +198,7 @@ class Uploader:
         Raises:
             InputError: the upload, its file or an option cannot be used.
         """
-        record = find_record(self._state_dir, upload_id, self.base_url)
-        if record.target.project_id != (self.project_id or ""):
-            owner = f"project {record.target.project_id}" if record.target.project_id else "no project"
-            raise InputError(f"upload {upload_id} belongs to {owner}: go on with it there")
+        record = find_record(self._state_dir, upload_id, self.base_url, self.project_id)
         return job_from(record, options)
 
     def uploads(self) -> list[PendingUpload]:
@@ -217,13 +214,15 @@ class Uploader:
         ]
 
     def forget(self, upload_id: str) -> None:
-        """Forget an unfinished upload; what was sent stays at the service, which has no call to drop it.
+        """Forget an unfinished upload of this API and project.
+
+        What was sent stays at the service, which has no call to drop it.
 
         Raises:
             UploadBusyError: it is being worked on.
             StateError: nothing is known of it here.
         """
-        forget(self._state_dir, upload_id)
+        forget(self._state_dir, upload_id, self.base_url, self.project_id)
 
     def run(
         self, job: Job, *, progress: ProgressOption = None, cancelled: threading.Event | None = None

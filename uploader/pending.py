@@ -24,35 +24,26 @@ def pending_uploads(directory: Path) -> list[PendingUpload]:
         return [_describe(directory, journal, record) for record in journal.all()] if journal else []
 
 
-def find_record(directory: Path, upload_id: str, base_url: str) -> Record:
-    """The record of an unfinished upload.
+def find_record(directory: Path, upload_id: str, base_url: str, project_id: str | None) -> Record:
+    """The record of an unfinished upload of that API and project.
 
     Raises:
         StateError: there is none.
     """
     with _journal(directory) as journal:
-        found = journal.find(upload_id) if journal else []
-    here = _going_to(base_url, found)
-    if here:
-        return here[-1]
-    if found:
-        there = found[-1].target.base_url
-        raise StateError(f"upload {upload_id} goes to {there}, not to {base_url}: see SCENARIO_BASE_URL")
-    raise StateError(f"nothing is known of an unfinished upload {upload_id}")
+        return _ours(journal, upload_id, base_url, project_id)[-1]
 
 
-def forget(directory: Path, upload_id: str) -> None:
-    """Forget an unfinished upload; the service is not told, as there is no call for it.
+def forget(directory: Path, upload_id: str, base_url: str, project_id: str | None) -> None:
+    """Forget an unfinished upload of that API and project; the service has no call to be told by.
 
     Raises:
         UploadBusyError: some process is at it.
         StateError: nothing is known of it, or the journal cannot be written.
     """
     with _journal(directory) as journal:
-        records = journal.find(upload_id) if journal else []
-        if journal is None or not records:
-            raise StateError(f"nothing is known of an unfinished upload {upload_id}")
-        for record in records:
+        for record in _ours(journal, upload_id, base_url, project_id):
+            assert journal is not None  # noqa: S101 - the record is of it
             try:
                 with claim(directory, record.target.key):
                     journal.remove(record.row)
@@ -61,6 +52,26 @@ def forget(directory: Path, upload_id: str) -> None:
                 error = UploadBusyError(f"{name} is being uploaded right now", upload_id=upload_id)
                 error.resumable = True
                 raise error from None
+
+
+def _ours(journal: Journal | None, upload_id: str, base_url: str, project_id: str | None) -> list[Record]:
+    """The records of an upload: at least one.
+
+    Raises:
+        StateError: there is none; where the upload goes, if that is elsewhere.
+    """
+    records = journal.find(upload_id) if journal else []
+    here = _going_to(base_url, records)
+    ours = [record for record in here if record.target.project_id == (project_id or "")]
+    if ours:
+        return ours
+    if here:
+        owner = f"project {here[-1].target.project_id}" if here[-1].target.project_id else "no project"
+        raise StateError(f"upload {upload_id} belongs to {owner}, not to {project_id or 'none'}")
+    if records:
+        there = records[-1].target.base_url
+        raise StateError(f"upload {upload_id} goes to {there}, not to {base_url}: see SCENARIO_BASE_URL")
+    raise StateError(f"nothing is known of an unfinished upload {upload_id}")
 
 
 @contextmanager
