@@ -19,7 +19,7 @@ def main(path: str) -> None:
 
     with Uploader() as up:
         try:
-            up.run(up.prepare(path), progress=stop_early, cancelled=stop)
+            up.upload(path, progress=stop_early, cancelled=stop)
         except UploadCancelledError as error:
             print(f"stopped: {error} (upload {error.upload_id}, resumable: {error.resumable})")
 

@@ -31,7 +31,11 @@ MAY_IMPORT = {
     "local": set(),
     "job": {"io", "core", "media", "errors", "models", "options"},
     "cluster": {"errors", "saying"},
-    "client": {"job", "pending", "resuming", "io", "core", "observe", "hosts", "errors", "models", "options"},
+    "arguments": {"job", "errors", "options"},
+    "client": {
+        *("arguments", "job", "pending", "resuming", "io", "core", "observe"),
+        *("hosts", "errors", "models", "options"),
+    },
     "aio": {"client", "core", "observe", "errors", "models", "options"},
     "sample": set(),
     "demo": {"local", "client", "core", "io", "observe", "media", "sample", "saying", "errors", "models"},

@@ -45,8 +45,7 @@ class AsyncUploader:
         """See `Uploader.upload`."""
 
         def work(listener: ProgressOption, cancelled: threading.Event) -> UploadResult:
-            job = self._uploader.prepare(path, **options)
-            return self._uploader.run(job, progress=listener, cancelled=cancelled)
+            return self._uploader.upload(path, progress=listener, cancelled=cancelled, **options)
 
         return await _in_thread(work, progress)
 
@@ -60,8 +59,7 @@ class AsyncUploader:
         """See `Uploader.resume`."""
 
         def work(listener: ProgressOption, cancelled: threading.Event) -> UploadResult:
-            job = self._uploader.prepare_resume(upload_id, **options)
-            return self._uploader.run(job, progress=listener, cancelled=cancelled)
+            return self._uploader.resume(upload_id, progress=listener, cancelled=cancelled, **options)
 
         return await _in_thread(work, progress)
 

@@ -6,7 +6,6 @@ import os
 import random
 import ssl
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 from urllib.parse import urlsplit
 
+from uploader.arguments import check_arguments
 from uploader.core.events import Listener
 from uploader.core.policy import StoragePolicy
 from uploader.core.retry import RetryBudget
@@ -27,6 +27,7 @@ from uploader.io.api import Api
 from uploader.io.connections import Connections, make_tls_context
 from uploader.io.engine import Cargo, Run
 from uploader.io.executor import OnExecutor
+from uploader.io.limits import Limits
 from uploader.io.state import state_directory
 from uploader.io.workers import Threads
 from uploader.job import Job, job_for, job_from
@@ -68,7 +69,7 @@ class UploaderSettings(TypedDict, total=False):
 class Uploader:
     """Uploads files to the Scenario API. Any number of threads may share one.
 
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`; what is closed sends nothing any more.
 
     Args:
         api_key: the API key; default: SCENARIO_SDK_API_KEY.
@@ -90,7 +91,7 @@ class Uploader:
 
     Raises:
         CredentialsError: credentials are missing; the message names the variable.
-        InputError: the base URL is not https, nor loopback; the executor is none.
+        InputError: the base URL is not https, nor loopback; an argument is none such as it should be.
     """
 
     def __init__(
@@ -107,6 +108,19 @@ class Uploader:
         storage_hosts: Iterable[str] | None = None,
         executor: Executor | None = None,
     ) -> None:
+        check_arguments(
+            api_key=api_key,
+            api_secret=api_secret,
+            jwt=jwt,
+            base_url=base_url,
+            project_id=project_id,
+            retry=retry,
+            timeouts=timeouts,
+            state_dir=state_dir,
+            storage_hosts=storage_hosts,
+            executor=executor,
+        )
+        self._closed = False
         self._credentials = Credentials.find(os.environ, api_key, api_secret, jwt)
         self.base_url = check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
         self.project_id = project_id
@@ -118,8 +132,6 @@ class Uploader:
         self._retry = retry or RetryPolicy()
         self._timeouts = timeouts or Timeouts()
         self._budget = RetryBudget(self._retry.budget, self._retry.budget_rate)
-        if executor is not None and not isinstance(executor, Executor):
-            raise InputError(f"executor is a concurrent.futures.Executor, not {type(executor).__name__}")
         self._executor = executor
         self._storage = _storage_policy(self.base_url, storage_hosts)
         self._api_is_private = False
@@ -141,6 +153,7 @@ class Uploader:
         path: str | os.PathLike[str],
         *,
         progress: ProgressOption = None,
+        cancelled: threading.Event | None = None,
         **options: Unpack[UploadOptions],
     ) -> UploadResult:
         """Upload one file and wait for the service's verdict.
@@ -153,14 +166,15 @@ class Uploader:
             progress: None (default) shows a bar on stderr if that is a terminal; True shows one, or lines
                 where there is no terminal; False shows nothing; a function is called with every event, in
                 this thread.
+            cancelled: ends it promptly when set, from any thread, with UploadCancelledError.
             **options: see `UploadOptions`.
 
         Raises:
-            InputError: the file or an option cannot be used; nothing was sent.
+            InputError: the file or an option cannot be used, or it was closed; nothing was sent.
             UploadBusyError: the same file is being uploaded to the same place already.
             UploaderError: it could not be done; see `uploader.errors` for the tree.
         """
-        return self.run(self.prepare(path, **options), progress=progress)
+        return self.run(self.prepare(path, **options), progress=progress, cancelled=cancelled)
 
     def prepare(self, path: str | os.PathLike[str], **options: Unpack[UploadOptions]) -> Job:
         """Check a file and options as `upload` does, and send nothing.
@@ -168,6 +182,8 @@ class Uploader:
         Raises:
             InputError: the file or an option cannot be used.
         """
+        check_arguments(path=path)
+        self._check_open()
         return job_for(path, options, self.base_url, self.project_id)
 
     def resume(
@@ -175,6 +191,7 @@ class Uploader:
         upload_id: str,
         *,
         progress: ProgressOption = None,
+        cancelled: threading.Event | None = None,
         **options: Unpack[ResumeOptions],
     ) -> UploadResult:
         """Go on with an unfinished upload of this API and project.
@@ -182,6 +199,7 @@ class Uploader:
         Args:
             upload_id: which; see `uploads`.
             progress: as in `upload`.
+            cancelled: as in `upload`.
             **options: see `ResumeOptions`.
 
         Raises:
@@ -190,7 +208,7 @@ class Uploader:
             SourceChangedError: its file is another since.
             UploaderError: it could not be done.
         """
-        return self.run(self.prepare_resume(upload_id, **options), progress=progress)
+        return self.run(self.prepare_resume(upload_id, **options), progress=progress, cancelled=cancelled)
 
     def prepare_resume(self, upload_id: str, **options: Unpack[ResumeOptions]) -> Job:
         """Check an unfinished upload and options as `resume` does, and send nothing.
@@ -198,10 +216,9 @@ class Uploader:
         Raises:
             InputError: the upload, its file or an option cannot be used.
         """
-        record = find_record(self._state_dir, upload_id, self.base_url)
-        if record.target.project_id != (self.project_id or ""):
-            owner = f"project {record.target.project_id}" if record.target.project_id else "no project"
-            raise InputError(f"upload {upload_id} belongs to {owner}: go on with it there")
+        check_arguments(upload_id=upload_id)
+        self._check_open()
+        record = find_record(self._state_dir, upload_id, self.base_url, self.project_id)
         return job_from(record, options)
 
     def uploads(self) -> list[PendingUpload]:
@@ -217,13 +234,16 @@ class Uploader:
         ]
 
     def forget(self, upload_id: str) -> None:
-        """Forget an unfinished upload; what was sent stays at the service, which has no call to drop it.
+        """Forget an unfinished upload of this API and project.
+
+        What was sent stays at the service, which has no call to drop it.
 
         Raises:
             UploadBusyError: it is being worked on.
             StateError: nothing is known of it here.
         """
-        forget(self._state_dir, upload_id)
+        check_arguments(upload_id=upload_id)
+        forget(self._state_dir, upload_id, self.base_url, self.project_id)
 
     def run(
         self, job: Job, *, progress: ProgressOption = None, cancelled: threading.Event | None = None
@@ -233,20 +253,20 @@ class Uploader:
         Args:
             job: from `prepare`.
             progress: as in `upload`.
-            cancelled: ends it promptly when set, from any thread, with UploadCancelledError.
+            cancelled: as in `upload`.
 
         Raises:
             UploaderError: it could not be done.
         """
-        cancelled = cancelled or threading.Event()
+        check_arguments(job=job, progress=progress, cancelled=cancelled)
+        self._check_open()
         source, options = job.cargo.source, job.options
-        began = time.monotonic()
+        limits = Limits(options.timeout, cancelled or threading.Event())
         with (
             listening(progress, job.file_name, source.size) as listener,
-            keeping(self._state_dir, job.target, listener, options, cancelled) as keeper,
+            keeping(self._state_dir, job.target, listener, options, limits, job.upload_id) as keeper,
         ):
-            plan, resumed = take_up(keeper, source, job.plan, options, cancelled, job.upload_id)
-            timeout = options.timeout and max(0.0, options.timeout - (time.monotonic() - began))
+            plan, resumed = take_up(keeper, source, job.plan, options, limits, job.upload_id)
             session = UploadSession(
                 plan,
                 file_name=job.file_name,
@@ -255,14 +275,14 @@ class Uploader:
                 budget=self._budget,
                 random=random.random,
                 wait_for=options.wait_for,
-                timeout=timeout,
+                timeout=limits.timeout,
                 storage=self._storage,
                 resumed=resumed,
             )
             request = job.cargo.request.model_copy(update={"parts": plan.count})
             cargo = replace(job.cargo, request=request)
             try:
-                return self._run(session, cargo, options.parts_in_flight, keeper, cancelled)
+                return self._run(session, cargo, options.parts_in_flight, keeper, limits)
             except KeyboardInterrupt as error:
                 if keeper.kept:
                     error.add_note(
@@ -286,7 +306,7 @@ class Uploader:
             wait_for: "validated" or "imported".
             timeout: seconds; None waits for an hour.
             progress: as in `upload`.
-            cancelled: as in `run`.
+            cancelled: as in `upload`.
 
         Raises:
             UploadFailedError: the service rejected the content.
@@ -295,22 +315,25 @@ class Uploader:
             UploadTimeoutError: the time is up; wait again with the same id.
             UploaderError: it could not be found out.
         """
+        check_arguments(upload_id=upload_id, progress=progress, cancelled=cancelled)
+        self._check_open()
         options = TransferOptions(wait_for=wait_for, timeout=timeout)
         if wait_for is None:
             raise InputError("wait needs wait_for 'validated' or 'imported'")
         if not is_upload_id(upload_id):
             raise InputError(f"{upload_id!r} is no upload id")
+        limits = Limits(options.timeout, cancelled or threading.Event())
         session = WaitSession(
             policy=self._retry,
             random=random.random,
             wait_for=options.wait_for,
-            timeout=options.timeout,
+            timeout=limits.timeout,
             upload_id=upload_id,
         )
         refuse_half_sent(self._state_dir, upload_id, self.base_url)
         with listening(progress, upload_id, None) as listener:
             try:
-                result = self._run(session, None, 1, listener, cancelled or threading.Event())
+                result = self._run(session, None, 1, listener, limits)
             except UploadFailedError:
                 settled(self._state_dir, upload_id, self.base_url)
                 raise
@@ -323,13 +346,13 @@ class Uploader:
         cargo: Cargo | None,
         concurrency: int,
         listener: Listener,
-        cancelled: threading.Event,
+        limits: Limits,
     ) -> UploadResult:
         executor, connections = self._executor, self._storage_connections
         workers = (
             OnExecutor(executor, self._reach) if executor is not None else Threads(connections, concurrency)
         )
-        return Run(session, self._api, workers, cargo, listener, cancelled, self._timeouts).result()
+        return Run(session, self._api, workers, cargo, listener, limits, self._timeouts).result()
 
     def _note_api(self, _host: str, addresses: list[str]) -> list[str]:
         """The API may be anywhere; where it is decides where the store may be."""
@@ -348,8 +371,13 @@ class Uploader:
         """Made when first needed."""
         return make_tls_context()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this Uploader was closed: make another one")
+
     def close(self) -> None:
-        """Close its connections."""
+        """Close its connections; what is under way goes on to its end."""
+        self._closed = True
         self._storage_connections.close()
         self._api_connections.close()
 
@@ -378,8 +406,9 @@ def upload(
     *,
     project_id: str | None = None,
     progress: ProgressOption = None,
+    cancelled: threading.Event | None = None,
     **options: Unpack[UploadOptions],
 ) -> UploadResult:
     """Upload one file with credentials from the environment: `Uploader(project_id=…).upload(path, …)`."""
     with Uploader(project_id=project_id) as uploader:
-        return uploader.upload(path, progress=progress, **options)
+        return uploader.upload(path, progress=progress, cancelled=cancelled, **options)

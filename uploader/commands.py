@@ -187,7 +187,7 @@ def _choose(
     ]
     if not which:
         return [pending for pending in here if pending.state in _UNFINISHED]
-    chosen: dict[str, PendingUpload] = {}
+    chosen: dict[tuple[str, str | None, str], PendingUpload] = {}
     for name in which:
         path = os.path.realpath(name)
         found = [it for it in here if name == it.upload_id]
@@ -197,7 +197,7 @@ def _choose(
             raise StateError(
                 f"nothing is known of an unfinished upload {name}{_where(elsewhere)}: see uploader list"
             )
-        chosen |= {it.upload_id: it for it in found}
+        chosen |= {(it.base_url, it.project_id, it.upload_id): it for it in found}
     return list(chosen.values())
 
 
@@ -249,7 +249,8 @@ def forget(which: Sequence[str], *, older_than: timedelta | None) -> int:
                 continue
             named = report.begin(pending.file_name)
             with report.attempt(named), STOPS.armed(), suppress(*([] if which else [StateError])):
-                forget_upload(directory, pending.upload_id)  # of all, one may be done meanwhile
+                # Of all, one may be done meanwhile.
+                forget_upload(directory, pending.upload_id, pending.base_url, pending.project_id)
                 say(f"forgot {pending.upload_id}, {pending.path}")
                 forgotten += 1
         if not forgotten:

@@ -124,5 +124,9 @@ def _asset_options(given: AssetOptions | Mapping[str, Any] | None) -> AssetOptio
     try:
         return AssetOptions.model_validate(dict(given))
     except ValidationError as error:
-        said = [f"{'.'.join(map(str, it['loc']))} ({it['msg']})" for it in error.errors(include_url=False)]
+        # It is a tuple here so that nobody changes it; who gives it writes a list.
+        said = [
+            f"{'.'.join(map(str, it['loc']))} ({it['msg'].replace('a valid tuple', 'a list')})"
+            for it in error.errors(include_url=False)
+        ]
         raise InputError(f"asset options cannot be used: {', '.join(said)}") from None

@@ -187,6 +187,9 @@ def check_storage_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     Raises:
         InputError: one of them is no host.
     """
+    hosts = list(hosts)
+    if not all(isinstance(host, str) for host in hosts):
+        raise InputError(f"storage_hosts is a list of hosts, not {hosts!r}")
     allowed = tuple(host.strip().lower().removesuffix(".") for host in hosts)
     for host in allowed:
         if not is_host(host.removeprefix("*.")):

@@ -24,35 +24,26 @@ def pending_uploads(directory: Path) -> list[PendingUpload]:
         return [_describe(directory, journal, record) for record in journal.all()] if journal else []
 
 
-def find_record(directory: Path, upload_id: str, base_url: str) -> Record:
-    """The record of an unfinished upload.
+def find_record(directory: Path, upload_id: str, base_url: str, project_id: str | None) -> Record:
+    """The record of an unfinished upload of that API and project.
 
     Raises:
         StateError: there is none.
     """
     with _journal(directory) as journal:
-        found = journal.find(upload_id) if journal else []
-    here = _going_to(base_url, found)
-    if here:
-        return here[-1]
-    if found:
-        there = found[-1].target.base_url
-        raise StateError(f"upload {upload_id} goes to {there}, not to {base_url}: see SCENARIO_BASE_URL")
-    raise StateError(f"nothing is known of an unfinished upload {upload_id}")
+        return _ours(journal, upload_id, base_url, project_id)[-1]
 
 
-def forget(directory: Path, upload_id: str) -> None:
-    """Forget an unfinished upload; the service is not told, as there is no call for it.
+def forget(directory: Path, upload_id: str, base_url: str, project_id: str | None) -> None:
+    """Forget an unfinished upload of that API and project; the service has no call to be told by.
 
     Raises:
         UploadBusyError: some process is at it.
         StateError: nothing is known of it, or the journal cannot be written.
     """
     with _journal(directory) as journal:
-        records = journal.find(upload_id) if journal else []
-        if journal is None or not records:
-            raise StateError(f"nothing is known of an unfinished upload {upload_id}")
-        for record in records:
+        for record in _ours(journal, upload_id, base_url, project_id):
+            assert journal is not None  # noqa: S101 - the record is of it
             try:
                 with claim(directory, record.target.key):
                     journal.remove(record.row)
@@ -63,15 +54,33 @@ def forget(directory: Path, upload_id: str) -> None:
                 raise error from None
 
 
+def _ours(journal: Journal | None, upload_id: str, base_url: str, project_id: str | None) -> list[Record]:
+    """The records of an upload: at least one.
+
+    Raises:
+        StateError: there is none; where the upload goes, if that is elsewhere.
+    """
+    records = journal.find(upload_id) if journal else []
+    here = _going_to(base_url, records)
+    ours = [record for record in here if record.target.project_id == (project_id or "")]
+    if ours:
+        return ours
+    if here:
+        owner = f"project {here[-1].target.project_id}" if here[-1].target.project_id else "no project"
+        raise StateError(f"upload {upload_id} belongs to {owner}, not to {project_id or 'none'}")
+    if records:
+        there = records[-1].target.base_url
+        raise StateError(f"upload {upload_id} goes to {there}, not to {base_url}: see SCENARIO_BASE_URL")
+    raise StateError(f"nothing is known of an unfinished upload {upload_id}")
+
+
 @contextmanager
 def _journal(directory: Path) -> Iterator[Journal | None]:
     """The journal; None where nothing was ever recorded."""
     try:
-        if not os.path.lexists(directory):
-            yield None
-            return
-        make_directory(directory)  # or find out that it is none, or not ours
-        if not (directory / FILE).exists():
+        if _is_there(directory):
+            make_directory(directory)  # or find out that it is none, or not ours
+        if not _is_there(directory / FILE):
             yield None
             return
         troubles: list[str] = []
@@ -83,6 +92,19 @@ def _journal(directory: Path) -> Iterator[Journal | None]:
         raise StateError(f"{directory} cannot be used: {error.strerror or error}") from None
     except JournalError as error:
         raise StateError(f"the journal in {directory} cannot be used: {error}") from None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything at `path`; below a file there never is.
+
+    Raises:
+        OSError: it cannot be found out, because a directory on the way may not be looked into.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _going_to(base_url: str, records: list[Record]) -> list[Record]:
@@ -130,25 +152,26 @@ def refuse_half_sent(directory: Path, upload_id: str, base_url: str) -> None:
         NotCompletedError: it was interrupted.
         UploadBusyError: it is being sent.
     """
-    with suppress(StateError), _journal(directory) as journal:
-        if journal is None:
-            return
-        for record in _going_to(base_url, journal.find(upload_id)):
-            it = _describe(directory, journal, record)
-            if it.parts_stored >= it.parts:
-                continue
-            there = f"{it.parts_stored} of {it.parts} parts"
-            if it.state is not PendingState.RUNNING:
-                raise NotCompletedError(
-                    f"{it.file_name} was interrupted with {there} sent: uploader resume {upload_id}",
-                    upload_id=upload_id,
-                )
-            busy = UploadBusyError(
-                f"{it.file_name} is still being sent, {there} so far: wait for it when that is done",
-                upload_id=upload_id,
-            )
-            busy.resumable = True
-            raise busy
+    with suppress(StateError), _recorded(directory, upload_id, base_url) as found:
+        for journal, record in found:
+            _refuse_half_sent(_describe(directory, journal, record))
+
+
+def _refuse_half_sent(it: PendingUpload) -> None:
+    if it.parts_stored >= it.parts:
+        return
+    there = f"{it.parts_stored} of {it.parts} parts"
+    if it.state is not PendingState.RUNNING:
+        raise NotCompletedError(
+            f"{it.file_name} was interrupted with {there} sent: uploader resume {it.upload_id}",
+            upload_id=it.upload_id,
+        )
+    busy = UploadBusyError(
+        f"{it.file_name} is still being sent, {there} so far: wait for it when that is done",
+        upload_id=it.upload_id,
+    )
+    busy.resumable = True
+    raise busy
 
 
 def settled(directory: Path, upload_id: str, base_url: str) -> None:
@@ -156,10 +179,16 @@ def settled(directory: Path, upload_id: str, base_url: str) -> None:
 
     A record that cannot be removed does no harm: whoever goes on with it finds it decided.
     """
-    with suppress(StateError), _journal(directory) as journal:
-        if journal is None:
-            return
-        for record in _going_to(base_url, journal.find(upload_id)):
+    with suppress(StateError), _recorded(directory, upload_id, base_url) as found:
+        for journal, record in found:
             # Whoever is at it right now removes it himself.
             with suppress(HeldError), claim(directory, record.target.key, wait=0):
                 journal.remove(record.row)
+
+
+@contextmanager
+def _recorded(directory: Path, upload_id: str, base_url: str) -> Iterator[list[tuple[Journal, Record]]]:
+    """The records of an upload of one service, each with the journal it is in, which is open meanwhile."""
+    with _journal(directory) as journal:
+        records = journal.find(upload_id) if journal else []
+        yield [(journal, record) for record in _going_to(base_url, records) if journal]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from uploader.core.events import JournalTrouble, Listener, LockAwaited, Recreating, SourceChecked
@@ -16,12 +17,11 @@ from uploader.errors import (
     SourceChangedError,
     StateError,
     UploadBusyError,
-    UploadCancelledError,
     UploaderError,
-    UploadTimeoutError,
 )
 from uploader.io.journal import Journal, JournalError, Owner, Record, State, Target
 from uploader.io.keeper import Keeper
+from uploader.io.limits import Limits
 from uploader.io.source import Source
 from uploader.io.state import PATIENCE, HeldError, claim, make_directory
 from uploader.options import STATE_VARIABLE, TransferOptions
@@ -29,6 +29,7 @@ from uploader.options import STATE_VARIABLE, TransferOptions
 _ORPHAN = (
     "an earlier run was stopped while the upload was being created; if the service made one, it stays empty"
 )
+_UNREAD = "what was sent of it cannot be read from the journal"
 
 
 @contextmanager
@@ -37,30 +38,28 @@ def keeping(
     target: Target,
     listener: Listener,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
+    upload_id: str | None = None,
 ) -> Iterator[Keeper]:
-    """Own a target meanwhile, and keep a journal of what becomes of it, if there can be one.
+    """Own a target meanwhile, and keep a journal of what becomes of it.
+
+    There may be none, but where `upload_id` must be gone on with: without it nobody knows what was sent.
 
     Raises:
-        StateError: the state directory is a symbolic link, or another user's.
+        StateError: the state directory is a symbolic link, or another user's, or there is no journal.
         UploadBusyError: another run owns the target.
     """
     with ExitStack() as stack:
         journal: Journal | None = None
-        trouble, told = "", list[str]()
-        try:
-            make_directory(directory)
-            mine = _claim(stack, directory, target, PATIENCE)
-        except OSError as error:
-            trouble = error.strerror or str(error)
-        else:
-            if not mine:
-                trouble = _wait(stack, directory, target, listener, options, cancelled)
+        told = list[str]()
+        trouble = _own(stack, directory, target, listener, options, limits)
         if not trouble:
             try:
                 journal = Journal.open(directory, told.append)
             except JournalError as error:
                 trouble = str(error)
+        if upload_id is not None and (trouble or told):
+            raise _unusable(upload_id, trouble or told[0])
         keeper = Keeper(journal, target, listener)
         stack.callback(keeper.attempt, Journal.close)
         if trouble:
@@ -71,6 +70,24 @@ def keeping(
         for said in told:
             listener(JournalTrouble(said))
         yield keeper
+
+
+def _own(
+    stack: ExitStack,
+    directory: Path,
+    target: Target,
+    listener: Listener,
+    options: TransferOptions,
+    limits: Limits,
+) -> str:
+    """Own a target until the stack is closed; why that cannot be, "" where it is so."""
+    try:
+        make_directory(directory)
+        if _claim(stack, directory, target, PATIENCE):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return _wait(stack, directory, target, listener, options, limits)
 
 
 def _claim(
@@ -93,7 +110,7 @@ def _wait(
     target: Target,
     listener: Listener,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> str:
     """Wait for whoever owns the target, where that is wanted; why it cannot be owned, "" where it is now."""
     who = _who(directory, target)
@@ -105,15 +122,11 @@ def _wait(
         raise busy
     listener(LockAwaited(f"{who}; waiting until it is done"))
     try:
-        if _claim(stack, directory, target, options.timeout, cancelled):
+        if _claim(stack, directory, target, limits.left, limits.cancelled):
             return ""
     except OSError as error:
         return error.strerror or str(error)
-    over: UploaderError
-    if cancelled.is_set():
-        over = UploadCancelledError("the upload was cancelled while another run owned it")
-    else:
-        over = UploadTimeoutError(f"time is up after {options.timeout:,.0f} s, and {who} still")
+    over = limits.error(who)
     over.resumable = over.nothing_sent = True
     raise over
 
@@ -137,7 +150,7 @@ def take_up(
     source: Source,
     plan: Plan,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
     upload_id: str | None = None,
 ) -> tuple[Plan, Resumed | None]:
     """How a run begins: with what an earlier one left, or anew.
@@ -147,32 +160,30 @@ def take_up(
         source: the file as it is now.
         plan: how to split it if it is sent anew.
         options: how it is taken up.
-        cancelled: ends the check of what was sent.
+        limits: end the check of what was sent.
         upload_id: the upload that must be gone on with; None takes the last of the same target, if any.
 
     Raises:
         SourceChangedError: the file is another than that upload's.
-        StateError: the journal does not know that upload any more.
+        StateError: the journal does not know that upload any more, or cannot be read.
     """
-    if keeper.journal is None and upload_id is None:
+    journal = keeper.journal
+    if journal is None:
         return plan, None
     try:
         digest = source.digest()
     except SourceChangedError as error:  # since it was looked at
         error.nothing_sent = True
         raise
-    record = keeper.ask(lambda it: _record(it, keeper.target, upload_id))
-    if record is None and upload_id is not None:
-        raise StateError(
-            f"upload {upload_id} was finished or forgotten by another run meanwhile:"
-            f" uploader wait {upload_id} tells what became of it"
-        )
+    record = _found(keeper, journal, upload_id)
     if record is not None:
         try:
-            resumed = _resumed(keeper, record, source, digest, options, cancelled)
+            resumed = _resumed(keeper, journal, record, source, digest, options, limits)
         except _AnewError as error:
             if upload_id is not None:
                 raise _refusal(keeper, record, error) from None
+            if isinstance(error.__cause__, JournalError):
+                keeper.do_without(journal, error.__cause__)
             keeper.listener(Recreating(record.upload_id or "", str(error)))
         else:
             keeper.begin(record.plan, source, digest, record)
@@ -181,26 +192,62 @@ def take_up(
     return plan, None
 
 
+def _found(keeper: Keeper, journal: Journal, upload_id: str | None) -> Record | None:
+    """The record to go on with, None where there is none; that must be known only of an upload of that id."""
+    try:
+        record = _record(journal, keeper.target, upload_id)
+    except JournalError as error:
+        if upload_id is not None:
+            raise _unusable(upload_id, str(error)) from None
+        keeper.do_without(journal, error)
+        return None
+    if record is None and upload_id is not None:
+        raise StateError(
+            f"upload {upload_id} was finished or forgotten by another run meanwhile:"
+            f" uploader wait {upload_id} tells what became of it"
+        )
+    return record
+
+
+def _unusable(upload_id: str, why: str) -> StateError:
+    return StateError(
+        f"upload {upload_id} cannot be gone on with, as its journal cannot be used: {why}",
+        upload_id=upload_id,
+    )
+
+
 def _resumed(
     keeper: Keeper,
+    journal: Journal,
     record: Record,
     source: Source,
     digest: str,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> Resumed:
     """Go on with a recorded upload, if that is wanted and its file still the same."""
     if not options.resume:
         raise _AnewError("as it was asked for")
+    parts = _parts(journal, record)
     keeper.take(record)
-    parts = keeper.ask(lambda it: it.parts(record.row))
     try:
-        resumed = _go_on(keeper.listener, record, parts, source, digest, options, cancelled)
+        resumed = _go_on(keeper.listener, record, parts, source, digest, options, limits)
     except UploaderError as error:
         error.upload_id, error.resumable = record.upload_id, True
         raise
     keeper.attempt(lambda it: it.go_on(record.row, source.identity))
     return resumed
+
+
+def _parts(journal: Journal, record: Record) -> Mapping[int, str | None]:
+    """The parts the store acknowledged, by number, with their MD5s."""
+    try:
+        parts = journal.parts(record.row)
+    except JournalError as error:
+        raise _AnewError(f"{_UNREAD}: {error}") from error
+    if not all(type(it) is int and 1 <= it <= record.plan.count for it in parts):
+        raise _AnewError(_UNREAD)  # nothing could be proved of them
+    return parts
 
 
 class _AnewError(Exception):
@@ -234,17 +281,13 @@ def _record(journal: Journal, target: Target, upload_id: str | None) -> Record |
 def _go_on(
     listener: Listener,
     record: Record,
-    parts: Mapping[int, str | None] | None,
+    parts: Mapping[int, str | None],
     source: Source,
     digest: str,
     options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> Resumed:
     """What is there of an upload, if the file is still the same."""
-    numbers = () if parts is None else parts
-    if parts is None or not all(type(it) is int and 1 <= it <= record.plan.count for it in numbers):
-        # Nothing could be proved of them.
-        raise _AnewError("what was sent of it cannot be read from the journal")
     if record.upload_id is None:
         raise _AnewError(_ORPHAN)
     if options.part_size not in (None, record.plan.part_size):
@@ -260,7 +303,7 @@ def _go_on(
     if how and len(parts) < record.plan.count and not before.is_renumbered(source.identity):
         raise _changed(source, how, ", and a part that was under way then may still reach the store")
     if how or options.verify_source == "full":
-        _prove(listener, source, record, parts, how, options, cancelled)
+        _prove(listener, source, record, parts, how, limits)
     return Resumed(record.upload_id, frozenset(parts))
 
 
@@ -270,26 +313,16 @@ def _prove(
     record: Record,
     parts: Mapping[int, str | None],
     how: str,
-    options: TransferOptions,
-    cancelled: threading.Event,
+    limits: Limits,
 ) -> None:
     """Read all that was sent once more: then what is stored is of the file as it is now, whatever it was."""
-    deadline = None if options.timeout is None else time.monotonic() + options.timeout
-
-    def check() -> None:
-        if cancelled.is_set():
-            raise UploadCancelledError("the upload was cancelled while what was sent was checked")
-        if deadline is not None and time.monotonic() > deadline:
-            raise UploadTimeoutError(
-                f"time is up after {options.timeout:,.0f} s while what was sent was checked"
-            )
-
     if None in parts.values():
         lack = "there are no checksums of what was sent to compare it with (verify='none')"
         if not how:
             raise _AnewError(f"{source.path.name} cannot be verified in full: {lack}")
         raise _changed(source, how, f", and {lack}")
     total = record.plan.size_of(len(parts), with_last=record.plan.count in parts)
+    check = partial(limits.check, "what was sent was checked")
     checked = 0
     for number in sorted(parts):
         part = record.plan.part(number)

@@ -10,12 +10,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.command.conftest import MiB, Run, interrupt, spawn, use
+from tests.state.conftest import TARGET, record
 from uploader import SourceChangedError, Uploader
 from uploader.core.events import Event, PartStored, Phase, PhaseChanged, Recreating
 from uploader.local import Service, serve
@@ -342,6 +344,7 @@ def test_wait_lock_waits_no_longer_than_the_timeout(command: Run, service: Servi
     with Held(picture):
         said = command("upload", picture, "--wait-lock", "--timeout", "0.3", *BRIEF)
         assert said.json["error"]["type"] == "UploadTimeoutError"
+        assert "time is up after 0.3 s while" in said.json["error"]["message"]
         assert "is being uploaded by this process" in said.json["error"]["message"]
         assert said.code in (1, 3)
 
@@ -721,6 +724,15 @@ def test_what_is_forgotten_is_sent_from_its_start(command: Run, service: Service
     said = command("upload", picture, *BRIEF)
     assert said.json["upload_id"] != old
     assert said.json["bytes_resumed"] == 0
+
+
+def test_forget_takes_all_of_an_id_that_list_shows(command: Run, state_dir: Path) -> None:
+    """Two services may give the same id: what is listed can be forgotten, whatever the environment says."""
+    for base_url in ("https://one.example/v1", "https://two.example/v1"):
+        record(state_dir, replace(TARGET, base_url=base_url))
+    assert len(listed(command)) == 2
+    assert command("forget", "upload_1").err.count("forgot upload_1") == 2
+    assert listed(command) == []
 
 
 def test_forget_all(command: Run, service: Service, copies: list[Path]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -37,6 +36,7 @@ from uploader.core.retry import RetryBudget
 from uploader.core.session import UploadSession
 from uploader.io.journal import FILE, Journal, State, Target
 from uploader.io.keeper import Keeper
+from uploader.io.limits import Limits
 from uploader.io.source import Source
 from uploader.options import RetryPolicy, TransferOptions
 from uploader.resuming import take_up
@@ -236,7 +236,7 @@ class Machine:
 
     def _upload(self, keeper: Keeper) -> UploadSession:
         source = Source.find(self.path)
-        plan, resumed = take_up(keeper, source, self.plan, self.options, threading.Event())
+        plan, resumed = take_up(keeper, source, self.plan, self.options, Limits())
         if resumed is not None and not self.journal_unread:
             assert resumed.stored == self.journaled()[resumed.upload_id].keys(), "not what the journal has"
         policy = RetryPolicy(attempts=6)

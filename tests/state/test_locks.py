@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,24 @@ import pytest
 from tests.command.conftest import spawn
 from tests.state.conftest import (
     PART,
+    TARGET,
     Ear,
     at_part,
     count_of,
     holding,
     interrupt,
     make_uploader,
+    record,
     send,
     sha256,
+    stop,
+    until,
 )
-from uploader import UploadBusyError, UploadCancelledError, Uploader, UploadTimeoutError
+from uploader import StateError, UploadBusyError, UploadCancelledError, Uploader, UploadTimeoutError
 from uploader.core.events import Event, JournalTrouble, LockAwaited, UploadCreated
 from uploader.local import Service, serve
 from uploader.observe.report import exit_code
+from uploader.pending import pending_uploads
 from uploader.saying import RESUMABLE
 
 RACES, AT_ONCE = 20, 7
@@ -224,6 +230,33 @@ def test_a_timeout_is_for_the_whole_call_and_not_for_the_wait_alone(picture: Pat
     assert ear.heard(UploadCreated), "it was its turn"
 
 
+def test_the_time_spent_waiting_is_not_given_again_to_the_proof_of_what_was_sent(
+    picture: Path, service: Service
+) -> None:
+    def wait_until_time_is_up(event: Event) -> None:
+        if isinstance(event, LockAwaited):
+            heard = time.monotonic()
+            until(lambda: time.monotonic() - heard > 1)
+            leave.set()
+            holder.join()
+
+    there, leave = threading.Event(), threading.Event()
+
+    def die() -> None:
+        there.set()
+        assert leave.wait(60)
+        stop()
+
+    ear = Ear(at_part(1, die))
+    holder = threading.Thread(target=interrupt, args=(make_uploader(service), picture, ear))
+    holder.start()
+    assert there.wait(60)
+    options = {"wait_lock": True, "verify_source": "full", "timeout": 1}
+    with pytest.raises(UploadTimeoutError, match="after 1 s while what was sent was checked") as caught:
+        send(make_uploader(service), picture, Ear(wait_until_time_is_up), **options)
+    assert caught.value.resumable
+
+
 def test_cancelling_ends_the_wait_at_once(icon: Path, service: Service) -> None:
     cancelled = threading.Event()
     with holding(make_uploader(service), icon):
@@ -268,6 +301,26 @@ def test_what_is_running_cannot_be_forgotten(icon: Path, service: Service, state
         assert caught.value.upload_id == pending.upload_id
         assert len(uploader.uploads()) == 1
     assert make_uploader(service).uploads() == []
+
+
+def test_what_is_of_another_project_or_api_is_not_forgotten(state_dir: Path, service: Service) -> None:
+    """As it is neither listed nor gone on with: its id may be another upload's there."""
+    for target in (TARGET, replace(TARGET, project_id=""), replace(TARGET, base_url=service.base_url)):
+        record(state_dir, target)
+    here = make_uploader(service, project_id=TARGET.project_id)
+    for stranger, said in (
+        (make_uploader(service), "belongs to project proj_1"),
+        (Uploader(base_url="https://other.example", api_key="k", api_secret="s"), "not to https://other"),
+    ):
+        with pytest.raises(StateError, match=said):
+            stranger.forget("upload_1")
+        with pytest.raises(StateError, match=said):
+            stranger.resume("upload_1")
+    assert len(pending_uploads(state_dir)) == 3
+    here.forget("upload_1")
+    assert here.uploads() == []
+    left = [(it.base_url, it.project_id) for it in pending_uploads(state_dir)]
+    assert left == [(TARGET.base_url, "proj_1"), (TARGET.base_url, None)]
 
 
 def test_what_was_interrupted_can_be_forgotten(picture: Path, service: Service, state_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -261,3 +262,39 @@ def test_looking_makes_nothing(state_dir: Path, service: Service) -> None:
     with pytest.raises(StateError, match="nothing is known"):
         uploader.forget("upload_1")
     assert not state_dir.exists()
+
+
+LOOK = """
+import os, sys
+import filelock, sqlite3, uploader.commands, uploader.io.journal
+from uploader.cli import main
+if os.geteuid() == 0:  # who may look anywhere
+    os.setuid(int(sys.argv[1]))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such modes")
+@pytest.mark.parametrize("command", [["list"], ["resume"], ["forget", "--all"], ["forget", "upload_1"]])
+@pytest.mark.parametrize("there", [True, False], ids=["with an upload", "never used"])
+def test_what_may_not_be_looked_into_is_not_said_to_be_empty(
+    command: list[str], there: bool, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    monkeypatch.setenv("UPLOADER_STATE_DIR", str(closed / "state"))
+    if there:
+        record(closed / "state")
+    closed.chmod(0)
+    try:
+        said = subprocess.run(
+            [sys.executable, "-c", LOOK, str(NOBODY), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        closed.chmod(0o700)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"{closed / 'state'} cannot be used: Permission denied" in said.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -281,6 +282,47 @@ def test_an_upload_never_fails_for_what_the_journal_says(
     result = send(make_uploader(service), icon, ear, timeout=3)
     assert service.sha256(result.upload_id) == sha256(icon)
     assert len(ear.troubles) <= 1
+
+
+def drop(table: str) -> Spoil:
+    def spoil(state: Path) -> None:
+        with closing(sqlite3.connect(state / FILE)) as connection:
+            connection.execute(f"DROP TABLE {table}")
+            connection.commit()
+
+    return spoil
+
+
+def put_a_file_in_place_of_the_locks(state: Path) -> None:
+    shutil.rmtree(state / "locks")
+    (state / "locks").touch()
+
+
+MEANWHILE: dict[str, tuple[Spoil, str]] = {
+    "the uploads": (drop("upload"), "journal cannot be used: no such table"),
+    "the parts": (drop("part"), "cannot be read from the journal: no such table"),
+    "the locks": (put_a_file_in_place_of_the_locks, "journal cannot be used: Not a directory"),
+    "all of it": (lambda state: garbage(state / FILE), "journal cannot be used: the journal is torn"),
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_whoever_goes_on_with_one_upload_is_told_what_is_wrong_with_the_journal(
+    what: str, state_dir: Path, picture: Path, service: Service
+) -> None:
+    """And neither that the upload goes on, nor that somebody else finished it."""
+    interrupt(make_uploader(service), picture)
+    spoil, said = MEANWHILE[what]
+    ear, before = Ear(), len(service.requests)
+    with make_uploader(service) as uploader:
+        (pending,) = uploader.uploads()
+        job = uploader.prepare_resume(pending.upload_id)
+        spoil(state_dir)
+        with pytest.raises(StateError, match=said) as caught:
+            uploader.run(job, progress=ear)
+    assert caught.value.upload_id == pending.upload_id
+    assert not ear.troubles
+    assert len(service.requests) == before
 
 
 @pytest.mark.parametrize("sql", NONSENSE)

@@ -17,7 +17,7 @@ from uploader import (
     Uploader,
     UploadTimeoutError,
 )
-from uploader.core.events import Event, Finished, PartStored, Phase, PhaseChanged, Progress
+from uploader.core.events import Event, Finished, Listener, PartStored, Phase, PhaseChanged, Progress
 
 
 def threads() -> set[str]:
@@ -36,15 +36,38 @@ def test_no_thread_is_left_when_it_returns(glb: Path, opened: Open) -> None:
 def test_cancelling_ends_a_blocked_upload_at_once(fault: str, glb: Path, opened: Open) -> None:
     cancelled = threading.Event()
     with opened(fault) as (_, uploader):
-        job = uploader.prepare(glb, part_size=5 * MiB)
         timer = threading.Timer(0.3, cancelled.set)
         timer.start()
         began = time.monotonic()
         with pytest.raises(UploadCancelledError):
-            uploader.run(job, progress=False, cancelled=cancelled)
+            uploader.upload(glb, part_size=5 * MiB, progress=False, cancelled=cancelled)
         assert time.monotonic() - began < 5, "the stall would last 30 s"
         timer.join()
     assert not [name for name in threads() if name.startswith(("uploader-part", "uploader-call"))]
+
+
+def test_going_on_with_an_upload_can_be_cancelled_too(glb: Path, opened: Open) -> None:
+    stop_first, stop_second = threading.Event(), threading.Event()
+    first = {"progress": at_a_part(stop_first), "cancelled": stop_first, "concurrency": 1}
+    second = {"progress": at_a_part(stop_second), "cancelled": stop_second, "concurrency": 1}
+    with opened() as (_, uploader):
+        with pytest.raises(UploadCancelledError) as caught:
+            uploader.upload(glb, part_size=5 * MiB, **first)
+        upload_id = str(caught.value.upload_id)
+        with pytest.raises(UploadCancelledError) as caught:
+            uploader.resume(upload_id, **second)
+        assert caught.value.upload_id == upload_id
+        assert [pending.parts_stored for pending in uploader.uploads()] == [2]
+
+
+def at_a_part(cancelled: threading.Event) -> Listener:
+    """Cancels as soon as a part is stored."""
+
+    def listener(event: Event) -> None:
+        if isinstance(event, PartStored):
+            cancelled.set()
+
+    return listener
 
 
 def test_cancelling_one_upload_leaves_another_alone(glb: Path, tmp_path: Path, opened: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import assert_type
@@ -30,6 +31,7 @@ def sync() -> None:
             verify="none",
             timeout=3600,
             progress=print,
+            cancelled=threading.Event(),
         )
         assert_type(result, UploadResult)
         assert_type(result.entity_id, str | None)
@@ -38,9 +40,11 @@ def sync() -> None:
             assert_type(pending, PendingUpload)
             assert_type(pending.bytes_stored, int)
             assert_type(up.resume(pending.upload_id, verify_source="full", wait_lock=True), UploadResult)
+            up.resume(pending.upload_id, cancelled=threading.Event())
             up.forget(pending.upload_id)
         up.resume("upload_1", part_size=1)  # type: ignore[call-arg]
         up.upload("scene.glb", resume=False, verify_source="sampled")
+        up.upload("scene.glb", cancelled=True)  # type: ignore[arg-type]
         up.upload("scene.glb", wait_for="godot")  # type: ignore[arg-type]
         up.upload("scene.glb", chunk_size=1)  # type: ignore[call-arg]
         up.upload("scene.glb", concurrency="many")  # type: ignore[arg-type]

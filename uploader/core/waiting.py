@@ -84,7 +84,11 @@ class Session(ABC):
         return min((at for at in times if at is not None), default=None)
 
     def start(self, now: float) -> list[Action]:
-        """The first actions, at `now` (seconds, monotonic)."""
+        """The first actions.
+
+        Args:
+            now: when the call began that this is the most of (seconds, monotonic): its time counts from then.
+        """
         self._started = self._now = now
         if self._timeout is not None:
             self._deadline = now + self._timeout
@@ -158,7 +162,7 @@ class Session(ABC):
     def _check_deadline(self) -> None:
         if self._deadline is None or self._now < self._deadline:
             return
-        said = f"time is up after {self._now - self._started:,.0f} s while {self.phase}"
+        said = f"time is up after {say_seconds(self._now - self._started)} while {self.phase}"
         if self._all_there:
             said += f" (status {self._status or 'unknown'}): every part is there, waiting on will tell"
         raise UploadTimeoutError(said)
@@ -208,6 +212,11 @@ class Session(ABC):
     def _take(self) -> list[Action]:
         actions, self._actions = self._actions, []
         return actions
+
+
+def say_seconds(seconds: float) -> str:
+    """A time span for a message: below ten seconds its fraction counts."""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 class WaitSession(Session):

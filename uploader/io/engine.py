@@ -6,8 +6,8 @@ guards a decision.
 
 from __future__ import annotations
 
+import math
 import queue
-import threading
 import time
 from concurrent.futures import Future
 from contextlib import closing
@@ -40,6 +40,7 @@ from uploader.core.waiting import Session
 from uploader.errors import UploaderError
 from uploader.io.api import Api, Told
 from uploader.io.connections import Scope
+from uploader.io.limits import Limits
 from uploader.io.pool import Pool
 from uploader.io.shortage import shortage
 from uploader.io.source import Source
@@ -48,8 +49,8 @@ from uploader.io.workers import Workers
 from uploader.models import CreateRequest, UploadResult
 from uploader.options import Timeouts, Verify
 
-# How often progress is sampled and a cancel noticed. Also the longest wait for the queue: on Windows a wait
-# without end ignores Ctrl-C.
+# How often the attempts are looked at and a cancel noticed. Also the longest wait for the queue: on Windows a
+# wait without end ignores Ctrl-C.
 SAMPLE = 0.1
 
 
@@ -69,6 +70,16 @@ class _Crash:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """It was time to look at the attempts.
+
+    It stands in the queue with all else: what had come before goes first, or a listener as slow as the looks
+    are frequent would keep parts that ended from making room for others; and what comes after waits for it,
+    or in a queue that never runs empty no straggler would be found.
+    """
+
+
 @dataclass(slots=True)
 class Run:
     """One session's run.
@@ -79,7 +90,7 @@ class Run:
         workers: make the attempts at parts.
         cargo: what is uploaded; None for a session that only waits.
         listener: told of every event, in the calling thread.
-        cancelled: ends the run when set, from any thread.
+        limits: what ends it before it is done.
     """
 
     session: Session
@@ -87,14 +98,15 @@ class Run:
     workers: Workers
     cargo: Cargo | None
     listener: Listener
-    cancelled: threading.Event
+    limits: Limits
     timeouts: Timeouts = field(default_factory=Timeouts)
-    _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash] = field(default_factory=queue.SimpleQueue)
+    _queue: queue.SimpleQueue[Happening | CallRetrying | _Crash | _Look] = field(
+        default_factory=queue.SimpleQueue
+    )
     _calls: Scope = field(default_factory=Scope)
     _stored: int = 0
     _told: int = -1
-    _told_at: float = 0.0
-    _sampled_at: float = 0.0
+    _look_at: float = 0.0
 
     def result(self) -> UploadResult:
         """Run to the end, in the calling thread.
@@ -104,7 +116,7 @@ class Run:
 
         Raises:
             UploaderError: the session's.
-            UploadCancelledError: `cancelled` was set.
+            UploadCancelledError: it was cancelled.
             KeyboardInterrupt: Ctrl-C.
         """
         # A thread for calls alone: a refresh never waits behind parts.
@@ -119,15 +131,14 @@ class Run:
         return self.session.result
 
     def _loop(self, call_pool: Pool) -> None:
-        actions = self.session.start(time.monotonic())
+        actions = self.session.start(self.limits.began)
         while True:
             # In their order: what is written down of an event may have to be, before the next action.
             for action in actions:
                 self._perform(action, call_pool)
-            self._tell_progress()
             if self.session.finished:
                 return
-            if self.cancelled.is_set():
+            if self.limits.cancelled.is_set():
                 actions = self.session.cancel(time.monotonic())
             else:
                 actions = self.session.handle(self._next(), time.monotonic())
@@ -167,25 +178,36 @@ class Run:
         self.workers.start(action.attempt, task).add_done_callback(partial(self._landed, action.attempt))
 
     def _next(self) -> Happening:
-        """The next thing that happened, or a look at the attempts or a Tick when it is time for one."""
-        if time.monotonic() - self._sampled_at >= SAMPLE:
-            self._sampled_at = time.monotonic()
-            if sampled := self.workers.sample():
-                return sampled
+        """The next thing that happened; a Tick where it is nothing that the session knows."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = math.inf  # one at a time
+            self._queue.put(_Look())
+        match item := self._take():
+            case _Look():
+                return self._look()
+            case _Crash():
+                raise item.error
+            case CallRetrying():
+                self.listener(item)
+                return Tick()
+            case PartEnded():
+                self.workers.land(item.attempt)
+        return item
+
+    def _take(self) -> Happening | CallRetrying | _Crash | _Look:
+        """The first of the queue; a Tick where nothing comes while it may be waited for."""
         wake = self.session.wake
         wait = SAMPLE if wake is None else min(SAMPLE, max(0.0, wake - time.monotonic()))
         try:
-            item = self._queue.get(timeout=wait)
+            return self._queue.get(timeout=wait)
         except queue.Empty:
             return Tick()
-        if isinstance(item, _Crash):
-            raise item.error
-        if isinstance(item, CallRetrying):
-            self.listener(item)
-            return Tick()
-        if isinstance(item, PartEnded):
-            self.workers.land(item.attempt)
-        return item
+
+    def _look(self) -> Happening:
+        """How far the attempts are: told as progress, and then, as it is by now, the session."""
+        self._tell_progress()
+        self._look_at = time.monotonic() + SAMPLE
+        return self.workers.sample() or Tick()
 
     def _landed(self, attempt: int, future: Future[PartResult]) -> None:
         try:
@@ -230,10 +252,6 @@ class Run:
             self._stored = 0
 
     def _tell_progress(self) -> None:
-        now = time.monotonic()
-        if now - self._told_at < SAMPLE and not self.session.finished:
-            return
-        self._told_at = now
         sampled = self.workers.sample()
         sent = self._stored + (sum(sampled.sent.values()) if sampled else 0)
         if sent != self._told:

@@ -7,7 +7,6 @@ next: a disk that was full for a while costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from uploader.core.events import (
     Event,
@@ -32,8 +31,6 @@ from uploader.errors import (
 )
 from uploader.io.journal import Journal, JournalError, Record, State, Target
 from uploader.io.source import Source
-
-T = TypeVar("T")
 
 
 class Keeper:
@@ -79,30 +76,38 @@ class Keeper:
         was_kept = self._named
         self._note(event)
         self.attempt(lambda journal: self._write(journal, event))
-        self.listener(event)
-        if isinstance(event, Finished):
-            # Last of all: whoever is killed before finds the result again.
-            self.attempt(lambda journal: journal.finish(self.target.key))
-        if self._named and not was_kept:
-            self.listener(JournalKept(self._upload_id or ""))
+        news: list[Event] = [JournalKept(self._upload_id or "")] if self._named and not was_kept else []
+        match event:
+            case Failed():
+                event.error.resumable = event.error.resumable or (self.kept and not event.error.final)
+                self._tell(*news, event)  # nothing is told after the end
+            case Finished():
+                self._tell(event)
+                # Last of all: whoever is killed before finds the result again.
+                self.attempt(lambda journal: journal.finish(self.target.key))
+            case _:
+                self._tell(event, *news)
+
+    def _tell(self, *events: Event) -> None:
+        for event in events:
+            self.listener(event)
 
     def attempt(self, work: Callable[[Journal], None]) -> None:
         """Do something with the journal, if there is one; that it failed is told once."""
-        self.ask(work)
-
-    def ask(self, work: Callable[[Journal], T]) -> T | None:
-        """What the journal says; None where there is none, or it cannot be asked."""
         if self.journal is None:
-            return None
+            return
         try:
-            return work(self.journal)
+            work(self.journal)
         except JournalError as error:
-            self.journal.hurry()
-            self.trouble(
-                f"the journal cannot be used: {error}; the upload goes on, but what is sent meanwhile"
-                " a later run would send again"
-            )
-            return None
+            self.do_without(self.journal, error)
+
+    def do_without(self, journal: Journal, error: JournalError) -> None:
+        """Go on although the journal cannot be used, and tell of that, once."""
+        journal.hurry()
+        self.trouble(
+            f"the journal cannot be used: {error}; the upload goes on, but what is sent meanwhile"
+            " a later run would send again"
+        )
 
     def trouble(self, detail: str) -> None:
         """Tell of trouble with the journal, once."""
@@ -121,8 +126,6 @@ class Keeper:
                 # From here on no part belongs to the old upload, even if the journal cannot be told.
                 self._left, self._row, self._upload_id, self._named = self._row, None, None, False
                 self._parts.clear()
-            case Failed():
-                event.error.resumable = event.error.resumable or (self.kept and not event.error.final)
 
     def _write(self, journal: Journal, event: Event) -> None:
         match event:
