@@ -10,7 +10,7 @@ from uploader.core.outcomes import RAISE_LIMITS, SET_CA, Answer, Break, Broken, 
 from uploader.core.scrub import scrub, scrub_code
 from uploader.errors import AnswerError, ApiError, AuthError, NotFoundError, UnreachableError, UploaderError
 
-CHECK_THE_WAY = "is there a proxy, a firewall or a login page on the way, or is SCENARIO_BASE_URL another's?"
+CHECK_THE_WAY = "is there a proxy, a firewall or a login page on the way? else check SCENARIO_BASE_URL"
 
 
 class Call(StrEnum):
