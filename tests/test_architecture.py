@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "demo": {"local", "client", "core", "io", "observe", "media", "sample", "saying", "errors", "models"},
     "bench": {"local", "client", "core", "observe", "sample", "errors", "options", "printable", "saying"},
     "serving": {"local", "observe", "options", "saying"},
-    "batch": {"client", "job", "core", "observe", "errors", "models"},
+    "batch": {"client", "job", "io", "core", "observe", "errors", "models"},
     "commands": {
         *("batch", "client", "cluster", "job", "pending", "bench", "demo", "serving", "local"),
         *("observe", "io", "errors", "models", "options", "saying"),

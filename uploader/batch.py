@@ -6,13 +6,15 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from uploader.client import Uploader
 from uploader.core.events import Listener
+from uploader.core.outcomes import RAISE_LIMITS
 from uploader.errors import UploadCancelledError, UploaderError
+from uploader.io.pool import Pool
 from uploader.job import Job
 from uploader.models import UploadResult
 from uploader.observe.attempt import Attempt
@@ -50,7 +52,7 @@ def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> l
     """
     size = sum(item.job.plan.file_size for item in items)
     with (
-        ThreadPoolExecutor(FILES, thread_name_prefix="uploader-file") as pool,
+        closing(Pool(FILES, "uploader-file")) as pool,
         report.listening_together(size, len(items)) as listener,
     ):
         batch = _Batch(report, uploader, items, pool, listener)
@@ -58,6 +60,8 @@ def upload_small(report: Report, uploader: Uploader, items: Sequence[Item]) -> l
             batch.run()
         except KeyboardInterrupt as error:
             batch.stop(error)
+        finally:
+            batch.cancelled.set()  # a defect ends the others, too
     return list(batch.waiting)
 
 
@@ -78,7 +82,7 @@ class _Batch:
         report: Report,
         uploader: Uploader,
         items: Sequence[Item],
-        pool: ThreadPoolExecutor,
+        pool: Pool,
         listener: Callable[[Attempt], Listener],
     ) -> None:
         self.waiting = deque(items)
@@ -87,16 +91,16 @@ class _Batch:
         self._pool = pool
         self._listener = listener
         self._under_way = 0
-        self._cancelled = threading.Event()
+        self._most = FILES
+        self.cancelled = threading.Event()
         self._ends: queue.SimpleQueue[_End] = queue.SimpleQueue()
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Until all are done."""
         while self.waiting or self._under_way:
-            while self.waiting and self._under_way < FILES:
-                self._pool.submit(self._send, self.waiting.popleft())
-                self._under_way += 1
+            while self.waiting and self._under_way < self._most:
+                self._begin(self.waiting.popleft())
             with STOPS.armed():  # and not while an end is taken from the queue: it would be lost
                 self._ended.wait(0.1)  # a wait without end cannot be interrupted on Windows
             self._ended.clear()
@@ -104,9 +108,21 @@ class _Batch:
                 while True:
                     self._tell(self._ends.get_nowait())
 
+    def _begin(self, item: Item) -> None:
+        try:
+            self._pool.submit(partial(self._send, item))
+        except OSError as error:  # no further thread can be started: as many at once as there are
+            if not self._under_way:
+                self._report.failed(item.attempt, UploaderError(f"{error.strerror}; {RAISE_LIMITS}"))
+                return
+            self._most = self._under_way
+            self.waiting.appendleft(item)
+        else:
+            self._under_way += 1
+
     def stop(self, stop: KeyboardInterrupt) -> None:
         """End what is under way, and tell how far it got."""
-        self._cancelled.set()
+        self.cancelled.set()
         while self._under_way:
             self._tell(self._ends.get(), stop)
         self._report.stop(stop)
@@ -125,7 +141,7 @@ class _Batch:
     def _send(self, item: Item) -> None:
         listener = self._listener(item.attempt)
         try:
-            result = self._uploader.run(item.again(), progress=listener, cancelled=self._cancelled)
+            result = self._uploader.run(item.again(), progress=listener, cancelled=self.cancelled)
         except BaseException as error:  # noqa: BLE001 - raised again where it is seen
             self._ends.put(_End(item.attempt, error=error))
         else:

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -73,11 +72,11 @@ def _look_at(report: Report, files: Sequence[str], looks: Sequence[Callable[[], 
 
 
 def _once_each(report: Report, items: Sequence[Item]) -> list[Item]:
-    """Without those that are another again: repeated, in two globs, or by a symbolic link."""
+    """Without those that are another again: repeated, or in two globs. A link has a name of its own."""
     first: dict[Target, Item] = {}
     again: dict[Attempt, Attempt] = {}
     for item in items:
-        same = first.setdefault(replace(item.job.target, file_name=""), item)
+        same = first.setdefault(item.job.target, item)
         if same is not item:
             again[item.attempt] = same.attempt
     report.named_again(again)

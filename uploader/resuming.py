@@ -58,10 +58,10 @@ def keeping(
                 journal = Journal.open(directory, told.append)
             except JournalError as error:
                 trouble = str(error)
-        if upload_id is not None and (trouble or told):
-            raise _unusable(upload_id, trouble or told[0])
         keeper = Keeper(journal, target, listener)
         stack.callback(keeper.attempt, Journal.close)
+        if upload_id is not None and (trouble or told):
+            raise _unusable(upload_id, trouble or told[0])
         if trouble:
             keeper.trouble(
                 f"there can be no journal in {directory}: {trouble}; the upload goes on, but a later run"
@@ -233,7 +233,9 @@ def _resumed(
     try:
         resumed = _go_on(keeper.listener, record, parts, source, digest, options, limits)
     except UploaderError as error:
-        error.upload_id, error.resumable = record.upload_id, True
+        error.upload_id, error.resumable = record.upload_id, not error.final
+        if error.final:
+            keeper.attempt(partial(Journal.mark, row=record.row, state=State.CHANGED, reason=str(error)))
         raise
     keeper.attempt(lambda it: it.go_on(record.row, source.identity))
     return resumed

@@ -169,6 +169,18 @@ def test_to_go_on_with_a_file_rewritten_with_its_time_put_back_is_refused(path: 
         assert [left.state for left in it.uploader.uploads()] == ["changed"]
 
 
+@case(18, "SourceChangedError")
+def test_a_file_that_changes_while_what_was_sent_is_proved_is_never_completed(path: Path, rig: Open) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, SourceChecked):
+            rewrite(path)
+
+    with rig() as it:
+        interrupt_before_complete(it.uploader, path)
+        it.upload(path, verify_source="full", progress=listener)
+        check_never_completed(it)
+
+
 @case(20, EXACT)
 def test_a_file_replaced_by_its_own_copy_between_two_runs_is_gone_on_with(path: Path, rig: Open) -> None:
     with rig() as it:

@@ -10,6 +10,7 @@ from uploader.core.events import (
     Ask,
     CallDone,
     CallFailed,
+    CallRetrying,
     Failed,
     PartEnded,
     Phase,
@@ -251,10 +252,12 @@ def test_an_upload_that_vanishes_before_it_is_completed_is_sent_again_once() -> 
     assert not world.session.error.resumable, "nothing of it is there"
 
 
-def test_what_seems_gone_is_looked_at_after_the_shortest_backoff_and_was_not_completed() -> None:
+def test_what_seems_gone_is_looked_at_a_while_later_and_was_not_completed() -> None:
     world = sent(policy=RetryPolicy(base=4.0))
     world.fail_call(NotFoundError("gone", status=404))
-    assert world.session.wake == world.now + 2.0, "half of the first backoff, by the draw"
+    assert world.session.wake == world.now + 40.0
+    retrying = next(event for event in world.told if isinstance(event, CallRetrying))
+    assert (retrying.call, retrying.detail, retrying.delay) == (Call.COMPLETE, "gone", 40.0)
     world.session.cancel(world.now)
     assert world.session.error is not None
     assert not world.session.error.resumable, "waiting would not tell"
@@ -347,6 +350,24 @@ def waiting(timeout: float | None = None) -> WaitSession:
     return WaitSession(
         policy=RetryPolicy(), random=lambda: 0.5, wait_for="validated", timeout=timeout, upload_id="up5"
     )
+
+
+def test_waiting_outlasts_a_slip_but_no_wrong_id() -> None:
+    session, gone = waiting(), CallFailed(Call.GET, NotFoundError("gone", status=404))
+    session.start(0.0)
+    session.handle(CallDone(Call.GET, Upload(id="up5", status="validating"), 0.0), 1.0)
+    for now in (10.0, 20.0):
+        session.handle(gone, now)
+        assert session.wake == now + 5.0
+        assert Ask(Call.GET, "up5") in session.handle(Tick(), now + 5.0)
+        session.handle(CallDone(Call.GET, Upload(id="up5", status="validating"), 0.0), now + 5.0)
+    session.handle(gone, 30.0)
+    session.handle(gone, 35.0)
+    assert isinstance(session.error, NotFoundError)
+    wrong = waiting()
+    wrong.start(0.0)
+    wrong.handle(gone, 1.0)
+    assert isinstance(wrong.error, NotFoundError)
 
 
 def test_waiting_looks_until_the_verdict_is_in() -> None:

@@ -67,6 +67,17 @@ with Uploader(retry=RetryPolicy(**policy)) as uploader:
 )
 
 
+# The command, given files of one part each.
+COMMANDS = (
+    LIMITS
+    + """
+from uploader.cli import main
+count, *paths = json.loads(sys.argv[1])
+allow_threads(count)
+sys.exit(main(["upload", "--json", "--wait-for=imported", *paths]))
+"""
+)
+
 # Awaits an upload that no thread can make. Prints [the error's type, its message, whether nothing was sent].
 AWAITS = (
     LIMITS
@@ -129,9 +140,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def run(code: str, *orders: object, **environment: str) -> list[Any]:
-    """What a program printed in a process of its own."""
-    done = subprocess.run(
+def ran(code: str, *orders: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, when it has ended."""
+    return subprocess.run(
         [sys.executable, "-c", code, json.dumps(orders)],
         env=os.environ | environment,
         capture_output=True,
@@ -139,6 +150,11 @@ def run(code: str, *orders: object, **environment: str) -> list[Any]:
         timeout=60,
         check=False,
     )
+
+
+def run(code: str, *orders: object, **environment: str) -> list[Any]:
+    """What a program printed."""
+    done = ran(code, *orders, **environment)
     assert done.returncode == 0, done.stderr
     answer: list[Any] = json.loads(done.stdout)
     return answer
@@ -190,6 +206,29 @@ def test_without_a_thread_for_calls_nothing_is_begun(path: Path) -> None:
     assert said.startswith("could not create the upload: the machine is short of")
     assert "raise its limits" in said
     assert (resumable, nothing_sent, told) == (False, True, [True])
+
+
+@case(54, EXACT, "UnreachableError")
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_of_several_small_files_each_is_told_however_few_threads_there_are(
+    count: int, tmp_path: Path
+) -> None:
+    """Each takes a thread, and two more for its calls and its part."""
+    paths = [tmp_path / f"{number}.ckpt" for number in range(12)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    with serve(stage_delay=0.02) as service:
+        done = ran(COMMANDS, count, *map(str, paths), **service.environment)
+        outcomes = json.loads(done.stdout)["uploads"]
+        assert [it["file_name"] for it in outcomes] == [path.name for path in paths]
+        for path, outcome in zip(paths, outcomes, strict=True):
+            if "error" not in outcome:
+                told = service.sha256(outcome["upload_id"])
+                assert told == hashlib.sha256(path.read_bytes()).hexdigest()
+    kinds = {it.get("error", {}).get("type") for it in outcomes}
+    assert kinds == ({None} if count == 40 else {"UnreachableError"} if count == 1 else kinds)
+    assert kinds <= {None, "UnreachableError", "PartError"}
+    assert "Traceback" not in done.stderr
 
 
 @case(54, "UploaderError")

@@ -131,7 +131,6 @@ class UploadSession(Session):
         self._recovered = -math.inf  # when an outage ended
         self._doubt: UploaderError = UploaderError("no complete call was made")
         self._gone = ""
-        self._missed = False  # whether the service did not know the upload when it was last asked
         self._starting_over = False
         self._recreated = False
         self._chances = 1  # to start over
@@ -224,7 +223,6 @@ class UploadSession(Session):
     # Control calls
 
     def _call_done(self, done: CallDone) -> None:
-        self._missed = False
         if done.call is Call.CREATE:
             self._created(done.upload, done.server_time)
         elif self.phase is Phase.RESUMING:
@@ -239,9 +237,7 @@ class UploadSession(Session):
             self._watch(done.upload)
 
     def _call_failed(self, failed: CallFailed) -> None:
-        if isinstance(failed.error, NotFoundError) and self.upload_id and not self._missed:
-            self._look_again(failed)
-        elif isinstance(failed.error, NotFoundError) and self.phase is Phase.RESUMING:
+        if isinstance(failed.error, NotFoundError) and self.phase is Phase.RESUMING:
             self._leave("the service no longer knows it")
         elif isinstance(failed.error, NotFoundError) and self.phase in (Phase.SENDING, Phase.COMPLETING):
             self._start_over("the service no longer knows the upload")
@@ -254,11 +250,9 @@ class UploadSession(Session):
             raise failed.error
 
     def _look_again(self, failed: CallFailed) -> None:
-        """The service does not know the upload. All that was sent hangs on that word: hear it twice."""
-        self._missed = True
         if failed.call is Call.COMPLETE:
             self._doubt, self._in_doubt = failed.error, False
-        self._next_ask = (self._now + pause(self._policy, 1, None, self._random), Call.GET)
+        super()._look_again(failed)
 
     def _advance(self) -> None:
         if not self._starting_over:

@@ -10,6 +10,7 @@ from uploader.core.events import (
     Ask,
     CallDone,
     CallFailed,
+    CallRetrying,
     Failed,
     Finished,
     Happening,
@@ -26,12 +27,17 @@ from uploader.errors import (
     AnswerError,
     AuthError,
     NotCompletedError,
+    NotFoundError,
     UploadCancelledError,
     UploaderError,
     UploadTimeoutError,
 )
 from uploader.models import Status, Upload, UploadResult
 from uploader.options import RetryPolicy, WaitFor
+
+# An upload that the service seems not to know is looked at once more after so many first backoffs (5 s by
+# default): a replica that lags, or a deployment under way, is over then.
+_SLIP = 10
 
 
 class Session(ABC):
@@ -69,6 +75,7 @@ class Session(ABC):
         self._next_ask: tuple[float, Call] | None = None
         self._poller = Poller(policy, random)
         self._status = ""
+        self._missed = False  # whether the service did not know the upload when it was last asked
 
     @property
     def finished(self) -> bool:
@@ -147,17 +154,31 @@ class Session(ABC):
     def _hear(self, happening: Happening) -> None:
         match happening:
             case CallDone():
-                self._asked = None
+                self._asked, self._missed = None, False
                 self._call_done(happening)
             case CallFailed():
                 self._asked = None
-                self._call_failed(happening)
+                if isinstance(happening.error, NotFoundError) and self._was_known and not self._missed:
+                    self._look_again(happening)
+                else:
+                    self._call_failed(happening)
             case PartEnded():
                 self._part_ended(happening)
             case Sampled():
                 self._sampled(happening)
             case Tick():
                 pass
+
+    @property
+    def _was_known(self) -> bool:
+        """Whether the service has known the upload: then it is no wrong id."""
+        return self.upload_id is not None
+
+    def _look_again(self, failed: CallFailed) -> None:
+        """The service does not know the upload. All that was sent hangs on that word: hear it twice."""
+        self._missed, delay = True, _SLIP * self._policy.base
+        self._next_ask = (self._now + delay, Call.GET)
+        self._tell(CallRetrying(failed.call, str(failed.error), delay))
 
     def _check_deadline(self) -> None:
         if self._deadline is None or self._now < self._deadline:
@@ -225,6 +246,10 @@ class WaitSession(Session):
     @property
     def _all_there(self) -> bool:
         return self._status != Status.PENDING
+
+    @property
+    def _was_known(self) -> bool:
+        return self._status != ""
 
     def _fail(self, error: UploaderError) -> None:
         # Credentials or an address that never worked are bad input; what was never seen is not known to be

@@ -14,14 +14,15 @@ import httpx
 import tenacity
 from pydantic import ValidationError
 
-from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
+from uploader.core.calls import Accepted, Again, Call, Refused, judge_call, uncalled
 from uploader.core.events import CallRetrying
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.retry import Random, is_spent, parse_http_date, pause
 from uploader.core.scrub import mask
-from uploader.errors import AnswerError
+from uploader.errors import AnswerError, InputError
 from uploader.io.connections import Connections, Scope
 from uploader.io.secrecy import secrets_of
+from uploader.io.shortage import shortage
 from uploader.models import CreateRequest, Upload, is_upload_id
 from uploader.options import Credentials, RetryPolicy, Timeouts
 from uploader.version import __version__
@@ -109,9 +110,14 @@ class Api:
         attempts: int | None,
     ) -> Told:
         def once() -> Told:
-            with self._connections.lend() as connection:
-                request = self._request(method, path, body)
-                answer = connection.ask(request, scope, body_limit=ANSWER_LIMIT)
+            try:
+                with self._connections.lend() as connection:
+                    request = self._request(method, path, body)
+                    answer = connection.ask(request, scope, body_limit=ANSWER_LIMIT)
+            except (InputError, MemoryError) as error:  # of what TLS needs
+                if lack := shortage(error):
+                    raise _RepeatError(Again(uncalled(call, lack, upload_id))) from None
+                raise
             return self._judge(call, answer, upload_id)
 
         def tell(state: tenacity.RetryCallState) -> None:

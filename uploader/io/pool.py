@@ -50,7 +50,8 @@ class Pool:
 
     def _begin(self) -> None:
         name = f"{self._name}_{len(self._threads)}"
-        thread = threading.Thread(target=_work, args=(self._calls,), name=name)
+        # As a daemon: if even `close` is broken off, the process can still end.
+        thread = threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True)
         start(thread)
         self._threads.append(thread)
 

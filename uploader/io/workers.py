@@ -98,8 +98,10 @@ class Threads:
 
     def close(self) -> None:
         """See `Workers`: no thread is left."""
-        self.abort_all()
-        self._pool.close()
+        try:
+            self.abort_all()
+        finally:  # Ctrl-C may come twice
+            self._pool.close()
 
 
 def refused(how: Broken) -> Future[PartResult]:

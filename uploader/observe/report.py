@@ -121,9 +121,9 @@ class Report:
     def named_again(self, attempts: Mapping[Attempt, Attempt]) -> None:
         """Each of these is the file of another, and shares what comes of that."""
         self._again += [(attempt.number, first.number) for attempt, first in attempts.items()]
-        names = {it.name if it.name == of.name else f"{it.name} ({of.name})" for it, of in attempts.items()}
-        if names and not self._quiet:
-            say(f"named more than once, and sent once: {_listed(sorted(names))}")
+        if attempts and not self._quiet:
+            names = sorted({attempt.name for attempt in attempts})
+            say(f"named more than once, and sent once: {_listed(names)}")
 
     def close(self) -> int:
         """Print what is owed to stdout, and of several files how many were done; the exit code."""
