@@ -22,7 +22,7 @@ from uploader.errors import (
 from uploader.io.journal import Journal, JournalError, Owner, Record, State, Target
 from uploader.io.keeper import Keeper
 from uploader.io.limits import Limits
-from uploader.io.source import Source
+from uploader.io.source import Source, reason
 from uploader.io.state import PATIENCE, HeldError, claim, make_directory
 from uploader.options import STATE_VARIABLE, TransferOptions
 
@@ -80,39 +80,13 @@ def _own(
     options: TransferOptions,
     limits: Limits,
 ) -> str:
-    """Own a target until the stack is closed; why that cannot be, "" where it is so."""
-    try:
-        make_directory(directory)
-        if _claim(stack, directory, target, PATIENCE):
-            return ""
-    except OSError as error:
-        return error.strerror or str(error)
-    return _wait(stack, directory, target, listener, options, limits)
+    """Own a target until the stack is closed; why that cannot be, "" where it is so.
 
-
-def _claim(
-    stack: ExitStack,
-    directory: Path,
-    target: Target,
-    wait: float | None,
-    cancelled: threading.Event | None = None,
-) -> bool:
-    """Try to own a target until the stack is closed; whether that came about."""
-    with suppress(HeldError):
-        stack.enter_context(claim(directory, target.key, wait=wait, cancelled=cancelled))
-        return True
-    return False
-
-
-def _wait(
-    stack: ExitStack,
-    directory: Path,
-    target: Target,
-    listener: Listener,
-    options: TransferOptions,
-    limits: Limits,
-) -> str:
-    """Wait for whoever owns the target, where that is wanted; why it cannot be owned, "" where it is now."""
+    Where another run owns it, it is waited for, if that is wanted.
+    """
+    trouble = _claim(stack, directory, target, PATIENCE)
+    if trouble is not None:
+        return trouble
     who = _who(directory, target)
     if not options.wait_lock:
         busy = UploadBusyError(
@@ -121,14 +95,30 @@ def _wait(
         busy.resumable = True
         raise busy
     listener(LockAwaited(f"{who}; waiting until it is done"))
-    try:
-        if _claim(stack, directory, target, limits.left, limits.cancelled):
-            return ""
-    except OSError as error:
-        return error.strerror or str(error)
+    trouble = _claim(stack, directory, target, limits.left, limits.cancelled)
+    if trouble is not None:
+        return trouble
     over = limits.error(who)
     over.resumable = over.nothing_sent = True
     raise over
+
+
+def _claim(
+    stack: ExitStack,
+    directory: Path,
+    target: Target,
+    wait: float | None,
+    cancelled: threading.Event | None = None,
+) -> str | None:
+    """Try to own a target until the stack is closed; as `_own`, but None where another run owns it."""
+    try:
+        make_directory(directory)
+        stack.enter_context(claim(directory, target.key, wait=wait, cancelled=cancelled))
+    except HeldError:
+        return None
+    except OSError as error:
+        return reason(error)
+    return ""
 
 
 def _who(directory: Path, target: Target) -> str:

@@ -94,6 +94,19 @@ asyncio.run(upload(*json.loads(sys.argv[1])))
 """
 )
 
+# Asks an API over TLS, for which there is no descriptor. Prints [the error's type, its message].
+ASKS = (
+    LIMITS
+    + """
+with Uploader(base_url="https://127.0.0.1:1/v1", retry=RetryPolicy(attempts=2, base=0.01, cap=0.01)) as up:
+    allow_descriptors(0)
+    try:
+        up.wait("upload_1")
+    except UploaderError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+)
+
 # Makes an attempt; one over the same connection, while there is no descriptor for the file; one, when there
 # is none for a connection; and one when there are again. Prints [how, what the system said] of each.
 ATTEMPTS = """
@@ -229,6 +242,14 @@ def test_of_several_small_files_each_is_told_however_few_threads_there_are(
     assert kinds == ({None} if count == 40 else {"UnreachableError"} if count == 1 else kinds)
     assert kinds <= {None, "UnreachableError", "PartError"}
     assert "Traceback" not in done.stderr
+
+
+@case(54, "UnreachableError")
+def test_a_certificate_that_there_is_no_descriptor_for_is_not_called_unusable() -> None:
+    kind, said = run(ASKS, SCENARIO_SDK_API_KEY="k", SCENARIO_SDK_API_SECRET="s")
+    assert kind == "UnreachableError"
+    assert said.startswith("could not look at the upload: the machine is short of")
+    assert "raise its limits" in said
 
 
 @case(54, "UploaderError")

@@ -14,7 +14,7 @@ import httpx
 import tenacity
 from pydantic import ValidationError
 
-from uploader.core.calls import Accepted, Again, Call, Refused, judge_call, uncalled
+from uploader.core.calls import Accepted, Again, Call, Refused, judge_call
 from uploader.core.events import CallRetrying
 from uploader.core.outcomes import Answer, Break, Broken, Response
 from uploader.core.retry import Random, is_spent, parse_http_date, pause
@@ -110,14 +110,15 @@ class Api:
         attempts: int | None,
     ) -> Told:
         def once() -> Told:
+            answer: Answer
             try:
                 with self._connections.lend() as connection:
                     request = self._request(method, path, body)
                     answer = connection.ask(request, scope, body_limit=ANSWER_LIMIT)
             except (InputError, MemoryError) as error:  # of what TLS needs
-                if lack := shortage(error):
-                    raise _RepeatError(Again(uncalled(call, lack, upload_id))) from None
-                raise
+                if not (lack := shortage(error)):
+                    raise
+                answer = Broken(Break.SHORTAGE, lack)
             return self._judge(call, answer, upload_id)
 
         def tell(state: tenacity.RetryCallState) -> None:
