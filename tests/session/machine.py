@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.session.world import Chaos, Stored, World
+from tests.session.world import Chaos, Signs, Stored, World
 from uploader.core.calls import Call
 from uploader.core.events import (
     Ask,
@@ -167,7 +167,7 @@ class Machine:
     root: Path
     random: Random
     options: TransferOptions = field(default_factory=TransferOptions)
-    resign: bool = True
+    signs: Signs = "anew"
     uploads: dict[str, Stored] = field(default_factory=dict)
     holdings: dict[str, Holding] = field(default_factory=dict)
     moments: Counter[str] = field(default_factory=Counter)
@@ -385,7 +385,7 @@ class CrashWorld(World):
     """A world that may end at any moment, and whose store knows what it holds."""
 
     def __init__(self, session: UploadSession, machine: Machine, keeper: Keeper) -> None:
-        super().__init__(session, resign=machine.resign, uploads=machine.uploads, listener=self._event)
+        super().__init__(session, signs=machine.signs, uploads=machine.uploads, listener=self._event)
         self.machine = machine
         self.keeper = keeper
         self.last: Event | None = None

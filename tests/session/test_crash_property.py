@@ -10,14 +10,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.session.machine import CALM, PART, Machine, Troubles
-from tests.session.world import World, error
+from tests.session.world import Signs, World, error
 from uploader.core.calls import Call
 from uploader.core.events import JournalKept, JournalTrouble, PartStored, Recreating
 from uploader.core.plan import Plan
@@ -66,12 +66,12 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def machine(
-    files: Path, parts: int, seed: int, options: TransferOptions | None = None, *, resign: bool = True
+    files: Path, parts: int, seed: int, options: TransferOptions | None = None, *, signs: Signs = "anew"
 ) -> Iterator[Machine]:
     """A new machine, with a file of so many parts."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as root:
         options = options or TransferOptions(concurrency=3)
-        yield Machine(versions(files, parts), Path(root), Random(seed), options, resign)
+        yield Machine(versions(files, parts), Path(root), Random(seed), options, signs)
 
 
 def settle(machine: Machine) -> None:
@@ -97,7 +97,7 @@ WORLDS = st.sampled_from([0.0, 0.0, 0.02, 0.1, 0.3, 0.7])
     lives=st.integers(1, 8),
     world=WORLDS,
     concurrency=st.integers(1, 5),
-    resign=st.booleans(),
+    signs=st.sampled_from(get_args(Signs)),
     rewrites=st.sampled_from([0.0, 0.0, 0.5]),
     wait_for=st.sampled_from(["validated", "validated", "imported", None]),
     verify=st.sampled_from(["md5", "md5", "none"]),
@@ -110,7 +110,7 @@ def test_whenever_it_dies_it_goes_on_until_all_of_the_file_is_there(
     lives: int,
     world: float,
     concurrency: int,
-    resign: bool,
+    signs: Signs,
     rewrites: float,
     wait_for: Any,
     verify: Any,
@@ -119,7 +119,7 @@ def test_whenever_it_dies_it_goes_on_until_all_of_the_file_is_there(
     options = TransferOptions(
         concurrency=concurrency, wait_for=wait_for, verify=verify, verify_source=verify_source
     )
-    with machine(files, parts, seed, options, resign=resign) as it:
+    with machine(files, parts, seed, options, signs=signs) as it:
         for _ in range(lives):
             it.run(Troubles(world, die_at=it.random.randrange(30 + 20 * parts)))
             if it.random.random() < rewrites:
@@ -133,7 +133,7 @@ def test_whenever_it_dies_it_goes_on_until_all_of_the_file_is_there(
     parts=st.integers(1, 8),
     lives=st.integers(1, 8),
     world=WORLDS,
-    resign=st.booleans(),
+    signs=st.sampled_from(get_args(Signs)),
     deadly=st.booleans(),
     journal=st.sampled_from([0.02, 0.2, 1.0]),
     writes=st.sampled_from(["", "", "begin", "name", "store", "mark gone", "finish", "remove", "go_on"]),
@@ -145,13 +145,13 @@ def test_a_journal_that_fails_costs_bytes_and_never_the_upload(
     parts: int,
     lives: int,
     world: float,
-    resign: bool,
+    signs: Signs,
     deadly: bool,
     journal: float,
     writes: str,
     reads: bool,
 ) -> None:
-    with machine(files, parts, seed, resign=resign) as it:
+    with machine(files, parts, seed, signs=signs) as it:
         for _ in range(lives):
             die_at = it.random.randrange(30 + 20 * parts) if deadly else None
             session = it.run(Troubles(world, die_at, journal=journal, writes=writes, reads=reads))

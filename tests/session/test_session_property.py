@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.session.world import Chaos, MiB, World, make_session
+from tests.session.world import Chaos, MiB, Signs, World, make_session
 from uploader.core.events import (
     AbortPuts,
     Finished,
@@ -32,7 +33,7 @@ DONE = {"validated", "imported", "complete"}
     parts=st.integers(1, 30),
     concurrency=st.one_of(st.just("auto"), st.integers(1, 9)),
     trouble=st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.7, 1.0]),
-    resign=st.booleans(),
+    signs=st.sampled_from(get_args(Signs)),
     timeout=st.sampled_from([None, None, 5.0, 300.0]),
     wait_for=st.sampled_from(["validated", "imported", None]),
 )
@@ -41,7 +42,7 @@ def test_it_ends_in_all_parts_stored_or_a_typed_error(
     parts: int,
     concurrency: Concurrency,
     trouble: float,
-    resign: bool,
+    signs: Signs,
     timeout: float | None,
     wait_for: str,
 ) -> None:
@@ -54,7 +55,7 @@ def test_it_ends_in_all_parts_stored_or_a_typed_error(
         timeout=timeout,
         wait_for=wait_for,
     )
-    world = World(session, resign=resign)
+    world = World(session, signs=signs)
     Chaos(world, random, trouble).run()
     if session.error is not None:
         fate = isinstance(session.error, UploadFailedError | UploadTimeoutError)

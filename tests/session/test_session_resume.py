@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.session.world import EXPIRED, Chaos, MiB, Stored, World, error, make_session
+from tests.session.world import EXPIRED, Chaos, MiB, Signs, Stored, World, error, make_session
 from uploader.core.calls import Call
 from uploader.core.events import (
     Ask,
@@ -51,13 +51,13 @@ def resuming(
     parts: int = 4,
     *,
     status: str = "pending",
-    resign: bool = True,
+    signs: Signs = "anew",
     **options: Any,
 ) -> World:
     """An earlier run left upload "up0" with these parts; the service is about to be asked."""
     session = make_session(parts, resumed=Resumed("up0", frozenset(stored)), **options)
     upload = Stored("up0", session.plan, status, parts=set(stored))
-    world = World(session, resign=resign, uploads={"up0": upload})
+    world = World(session, signs=signs, uploads={"up0": upload})
     world.start()
     return world
 
@@ -186,7 +186,7 @@ def test_links_that_lapse_while_resuming_are_renewed_as_ever() -> None:
 
 
 def test_links_that_are_not_signed_anew_and_refused_lead_to_a_new_upload() -> None:
-    world = resuming((1, 3), parts=4, resign=False)
+    world = resuming((1, 3), parts=4, signs="never")
     world.end_call()
     world.end_put(EXPIRED)
     world.end_call()
@@ -580,7 +580,7 @@ def test_time_passing_while_resuming_does_nothing() -> None:
     concurrency=st.integers(1, 6),
     trouble=st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.7]),
     status=st.sampled_from(["pending", "pending", "pending", *EVERY_STATUS]),
-    resign=st.booleans(),
+    signs=st.sampled_from(get_args(Signs)),
     timeout=st.sampled_from([None, None, 300.0]),
     wait_for=st.sampled_from(["validated", "imported", None]),
     data=st.data(),
@@ -591,7 +591,7 @@ def test_a_resume_ends_in_all_parts_stored_or_a_typed_error(
     concurrency: int,
     trouble: float,
     status: str,
-    resign: bool,
+    signs: Signs,
     timeout: float | None,
     wait_for: str | None,
     data: st.DataObject,
@@ -604,7 +604,7 @@ def test_a_resume_ends_in_all_parts_stored_or_a_typed_error(
         stored,
         parts,
         status=status,
-        resign=resign,
+        signs=signs,
         concurrency=concurrency,
         policy=RetryPolicy(attempts=6),
         random=random.random,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.session.world import ETAG, EXPIRED, World, error, make_session
+from tests.session.world import ETAG, EXPIRED, Signs, World, error, make_session
 from uploader.core.calls import Call
 from uploader.core.events import AbortPuts, Ask, CallDone, PartRetrying, PartStored, Recreating, UrlsRefreshed
 from uploader.core.outcomes import Break, Broken, Cause, Response
+from uploader.core.session import SIGNED_IN
 from uploader.errors import AnswerError, NotFoundError, PartError, UploadFailedError
 from uploader.models import Upload
 from uploader.options import RetryPolicy
@@ -16,9 +17,9 @@ from uploader.options import RetryPolicy
 
 
 def started(
-    parts: int = 4, concurrency: int = 2, *, resign: bool = True, expires: str | None = None
+    parts: int = 4, concurrency: int = 2, *, signs: Signs = "anew", expires: str | None = None
 ) -> World:
-    world = World(make_session(parts, concurrency), resign=resign)
+    world = World(make_session(parts, concurrency), signs=signs)
     world.start()
     world.end_call(expires=expires)
     return world
@@ -127,7 +128,7 @@ def test_a_url_about_to_lapse_by_the_services_clock_is_renewed_before_it_is_used
 
 
 def test_a_lapsing_url_that_is_not_renewed_is_used_until_the_store_refuses_it() -> None:
-    world = started(resign=False, expires="1985-11-05T00:53:21Z")
+    world = started(signs="never", expires="1985-11-05T00:53:21Z")
     world.now += 5
     world.end_put(number=1)
     world.end_call(expires="1985-11-05T00:53:21Z")
@@ -139,11 +140,13 @@ def test_a_lapsing_url_that_is_not_renewed_is_used_until_the_store_refuses_it() 
 
 
 def test_without_fresh_urls_the_upload_is_started_over_once_and_says_so() -> None:
-    world = started(parts=4, concurrency=2, resign=False)
+    world = started(parts=4, concurrency=2, signs="never")
     world.end_put(number=1)
+    world.now += SIGNED_IN
     world.end_put(EXPIRED, number=2)
     world.end_call()
-    assert any(isinstance(event, Recreating) for event in world.told)
+    (said,) = [event.reason for event in world.told if isinstance(event, Recreating)]
+    assert "Request has expired" in said, "what the store says of the link"
     assert world.aborted
     world.end_put(number=3)  # what was under way ends first
     assert world.calls == [Ask(Call.CREATE, None, first=False)]
@@ -159,6 +162,7 @@ def test_an_answer_without_a_link_for_the_part_that_needs_one_is_no_refresh(
     offered: list[int] | None,
 ) -> None:
     world = started(parts=4, concurrency=1)
+    world.now += SIGNED_IN
     world.end_put(EXPIRED, number=1)
     links = offered and [{"number": n, "url": f"https://s.example/up0/{n}?X-Sig=2"} for n in offered]
     world.calls.clear()
@@ -170,8 +174,57 @@ def test_an_answer_without_a_link_for_the_part_that_needs_one_is_no_refresh(
     assert world.session.result.upload_id == "up1"
 
 
+@pytest.mark.parametrize("age", [0.0, 0.5, 0.99])
+def test_a_url_signed_in_the_same_second_is_asked_for_again_before_anything_is_given_up(age: float) -> None:
+    world = started(parts=3, concurrency=1, signs="by second")
+    world.now += age
+    world.end_put()
+    world.end_put(error("SignatureDoesNotMatch", 403))
+    world.end_call()
+    assert not world.calls, "not before the next second"
+    world.sleep()
+    assert world.now == pytest.approx(1000 + SIGNED_IN)
+    world.finish()
+    assert world.session.result is not None
+    assert not world.session.result.recreated
+    assert world.session.result.url_refreshes == 1
+    assert world.put_numbers == [1, 2, 2, 3]
+
+
+def test_a_service_asked_late_in_the_second_is_asked_again_at_once() -> None:
+    world = started(parts=2, concurrency=1, signs="never")
+    world.end_put(EXPIRED)
+    world.now += SIGNED_IN  # so long the answer took
+    world.end_call()
+    assert [ask.call for ask in world.calls] == [Call.GET]
+    world.end_call()
+    assert any(isinstance(event, Recreating) for event in world.told)
+
+
+def test_while_one_part_waits_for_another_second_those_with_new_urls_are_held_ready() -> None:
+    world = started(parts=3, concurrency=2, signs="never")
+    world.end_put(EXPIRED, number=1)
+    world.end_put(EXPIRED, number=2)
+    answer = world.current.told().model_dump(by_alias=True)
+    answer["parts"] = [
+        {"number": 1, "url": "https://s.example/up0/1?X-Sig=1", "expires": "1985-11-05T01:53:20Z"},
+        {"number": 2, "url": "https://s.example/up0/2?X-Sig=2"},
+    ]
+    world.calls.clear()
+    world.tell(CallDone(Call.GET, Upload.model_validate(answer), 5e8))
+    assert not world.puts
+    world.sleep()
+    world.signs = "anew"
+    world.end_call()
+    assert {put.part.number for _, put in world.puts.values()} == {1, 2}
+    world.finish()
+    assert world.session.result is not None
+    assert not world.session.result.recreated
+
+
 def test_what_the_old_upload_stored_meanwhile_does_not_count() -> None:
-    world = started(parts=3, concurrency=2, resign=False)
+    world = started(parts=3, concurrency=2, signs="never")
+    world.now += SIGNED_IN
     world.end_put(EXPIRED, number=1)
     world.end_call()
     world.aborted.clear()  # its answer was on its way already
@@ -183,8 +236,9 @@ def test_what_the_old_upload_stored_meanwhile_does_not_count() -> None:
 
 
 def test_failures_of_the_old_upload_are_no_outage_of_the_new_one() -> None:
-    world = started(parts=10, concurrency=1, resign=False)
+    world = started(parts=10, concurrency=1, signs="never")
     world.end_put(error("InternalError", 500))
+    world.now += SIGNED_IN
     world.end_put(EXPIRED)
     world.end_call()
     world.end_call()
@@ -194,7 +248,8 @@ def test_failures_of_the_old_upload_are_no_outage_of_the_new_one() -> None:
 
 
 def test_starting_over_a_second_time_is_refused() -> None:
-    world = started(parts=2, concurrency=1, resign=False)
+    world = started(parts=2, concurrency=1, signs="never")
+    world.now += SIGNED_IN
     world.end_put(EXPIRED)
     world.end_call()
     world.end_call()
@@ -208,7 +263,7 @@ def test_starting_over_a_second_time_is_refused() -> None:
 
 
 def test_two_broken_connections_in_a_row_ask_for_a_url_and_go_on_without_one() -> None:
-    world = started(parts=1, resign=False)
+    world = started(parts=1, signs="never")
     world.end_put(Broken(Break.RESET))
     world.sleep()
     assert world.asked.count(Call.GET) == 0
@@ -363,7 +418,7 @@ def test_urls_that_ran_out_again_and_again_are_no_strikes() -> None:
 
 
 def test_a_later_expiry_of_the_same_url_is_a_renewal() -> None:
-    world = started(parts=4, concurrency=1, resign=False, expires="1985-11-05T00:54:20Z")
+    world = started(parts=4, concurrency=1, signs="never", expires="1985-11-05T00:54:20Z")
     world.now += 55
     world.end_put()
     world.end_call(expires="1985-11-05T01:54:20Z")
@@ -376,7 +431,7 @@ def test_a_later_expiry_of_the_same_url_is_a_renewal() -> None:
 
 
 def test_a_later_expiry_does_not_mend_a_refused_url() -> None:
-    world = started(parts=1, resign=False)
+    world = started(parts=1, signs="never")
     world.end_put(EXPIRED)
     world.end_call(expires="1985-11-05T01:54:20Z")
     world.finish()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from typing import Literal
 
 from uploader.core.calls import Call
 from uploader.core.events import (
@@ -35,6 +36,7 @@ from uploader.options import Concurrency, RetryPolicy
 
 MiB = 1024 * 1024
 ETAG = Response(200, {"etag": '"an-etag"'})
+Signs = Literal["anew", "by second", "never"]
 EXPIRED = Response(403, {}, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")
 
 
@@ -98,7 +100,8 @@ class World:
 
     Args:
         session: who lives in it.
-        resign: whether a GET hands out fresh links.
+        signs: which links a GET hands out: new ones; those of this second of `now`, as AWS dates signatures;
+            what was handed out before.
         uploads: what the service knows already, by id.
         listener: who hears every event; None puts them into `told`.
     """
@@ -107,12 +110,12 @@ class World:
         self,
         session: UploadSession,
         *,
-        resign: bool = True,
+        signs: Signs = "anew",
         uploads: dict[str, Stored] | None = None,
         listener: Listener | None = None,
     ) -> None:
         self.session = session
-        self.resign = resign
+        self.signs = signs
         self.now = 1000.0
         self.uploads = {} if uploads is None else uploads
         self.calls: list[Ask] = []
@@ -249,8 +252,10 @@ class World:
             if upload.gone:
                 self.fail_call(NotFoundError("gone", status=404), ask)
                 return
-        if ask.call is Call.GET and self.resign:
+        if ask.call is Call.GET and self.signs == "anew":
             upload.generation += 1
+        elif self.signs == "by second":
+            upload.generation = int(self.now)
         if ask.call is Call.COMPLETE:
             upload.status = "validating"
         self.tell(CallDone(ask.call, upload.told(expires=expires, entity_id=entity_id), 5e8))

@@ -60,6 +60,10 @@ from uploader.options import Concurrency, RetryPolicy, WaitFor
 # A link refused as expired this soon after it was handed out was never any good; later, it simply ran out.
 FRESH = 30.0
 
+# Signatures are dated in whole seconds (AWS' X-Amz-Date): a service that signs twice within one makes the
+# same URL twice, which is no refusal to make another.
+SIGNED_IN = 1.0
+
 # So many failures without a success between them are an outage, and not one unlucky part.
 STREAK = 4
 
@@ -131,6 +135,8 @@ class UploadSession(Session):
         self._recovered = -math.inf  # when an outage ended
         self._doubt: UploaderError = UploaderError("no complete call was made")
         self._gone = ""
+        self._refused = ""  # what the store said of the last link it refused
+        self._asked_at = 0.0  # when the last control call was
         self._starting_over = False
         self._recreated = False
         self._chances = 1  # to start over
@@ -408,6 +414,7 @@ class UploadSession(Session):
         self._tell_retry(flight.number, retry.cause, retry.detail, delay)
 
     def _renew_url(self, flight: Flight, ended: PartEnded, refusal: NewUrl) -> None:
+        self._refused = refusal.detail
         if flight.held.generation == self._parts.held(flight.number).generation:
             # When it began: a part may have waited long for a worker.
             began = self._now - ended.seconds
@@ -443,23 +450,33 @@ class UploadSession(Session):
 
     def _take_links(self, upload: Upload, server_time: float) -> None:
         offered = offered_links(upload, self._parts.missing(), policy=self._storage)
-        fresh = {n: link for n, link in offered.items() if self._parts.held(n).differs(link)}
+        blocked = self._parts.unblock()
         # What the store refused is not mended by another date for the same URL.
-        refused = {
-            n for n, required in self._parts.blocked.items() if required and not self._has_new_url(n, offered)
-        }
+        refused = [n for n, required in blocked.items() if required and not self._has_new_url(n, offered)]
+        others = {n: link for n, link in offered.items() if n not in refused}
+        fresh = {n: link for n, link in others.items() if self._parts.held(n).differs(link)}
         if fresh:
             self._parts.grant(fresh, self._now, server_time)
             self._url_refreshes += 1
             self._tell(UrlsRefreshed(len(fresh)))
-        blocked = self._parts.unblock()
-        if refused:
-            self._start_over("a link was refused and the service gives no fresh one")
+        if refused and not self._ask_later(refused):
+            self._start_over(f"a link was refused ({self._refused}) and the service gives no fresh one")
             return
-        for number in blocked:
+        usable = [n for n in blocked if n not in refused]
+        for number in usable:
             if number not in fresh:
                 self._parts.keep_url(number)
-        self._parts.ready_again(blocked)
+        self._parts.ready_again(usable)
+
+    def _ask_later(self, refused: list[int]) -> bool:
+        """Whether the service could not have made other URLs yet for these parts: then ask once more."""
+        another = max(self._parts.held(number).granted for number in refused) + SIGNED_IN
+        if self._asked_at >= another:
+            return False
+        for number in refused:
+            self._parts.block(number, required=True)
+        self._next_ask = (another, Call.GET)
+        return True
 
     def _has_new_url(self, number: int, offered: dict[int, Link]) -> bool:
         return number in offered and offered[number].url != self._parts.held(number).url
@@ -510,6 +527,7 @@ class UploadSession(Session):
 
     def _ask(self, call: Call, *, first: bool = False) -> None:
         self._in_doubt = self._in_doubt or call is Call.COMPLETE
+        self._asked_at = self._now
         super()._ask(call, first=first)
 
     def _finish(self, upload: Upload) -> UploadResult:
