@@ -144,6 +144,30 @@ class Parts:
             expires = now + life if life > 0 else None
             self._held[number] = Held(link.url, now, expires, self._generation, link.expires)
 
+    def renew(self, offered: dict[int, Link], now: float, server_time: float) -> tuple[int, list[int]]:
+        """Take out all blocked parts, with what the service offered when it was asked for fresh links.
+
+        Returns:
+            How many links were fresh, and the parts that cannot go on as the URL they need is none of them;
+            these are in no place until the caller puts them into one.
+        """
+        blocked = self.unblock()
+        # What the store refused is not mended by another date for the same URL.
+        refused = [n for n, required in blocked.items() if required and not self._has_new_url(n, offered)]
+        others = {n: link for n, link in offered.items() if n not in refused}
+        fresh = {n: link for n, link in others.items() if self._held[n].differs(link)}
+        if fresh:
+            self.grant(fresh, now, server_time)
+        usable = [n for n in blocked if n not in refused]
+        for number in usable:
+            if number not in fresh:
+                self.keep_url(number)
+        self.ready_again(usable)
+        return len(fresh), refused
+
+    def _has_new_url(self, number: int, offered: dict[int, Link]) -> bool:
+        return number in offered and offered[number].url != self._held[number].url
+
     def held(self, number: int) -> Held:
         """The URL part `number` would be sent to now."""
         return self._held[number]

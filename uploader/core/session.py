@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from uploader.core.calls import Call
+from uploader.core.completion import ACCEPTED, Completion, is_past_complete, may_have_worked
 from uploader.core.concurrency import make_window
 from uploader.core.events import (
     AbortPut,
@@ -23,7 +23,8 @@ from uploader.core.events import (
     UploadResumed,
     UrlsRefreshed,
 )
-from uploader.core.links import Link, check_links, offered_links
+from uploader.core.links import check_links, offered_links
+from uploader.core.outage import Streak
 from uploader.core.outcomes import (
     Break,
     Cause,
@@ -45,12 +46,10 @@ from uploader.core.stragglers import Stragglers
 from uploader.core.waiting import Session
 from uploader.errors import (
     AnswerError,
-    ApiError,
     NotFoundError,
     PartError,
     SourceChangedError,
     SourceError,
-    UnreachableError,
     UploadConflictError,
     UploaderError,
 )
@@ -63,12 +62,6 @@ FRESH = 30.0
 # Signatures are dated in whole seconds (AWS' X-Amz-Date): a service that signs twice within one makes the
 # same URL twice, which is no refusal to make another.
 SIGNED_IN = 1.0
-
-# So many failures without a success between them are an outage, and not one unlucky part.
-STREAK = 4
-
-# What an upload is only after complete was accepted. A status nobody knows is no proof of that.
-_ACCEPTED = frozenset({Status.VALIDATING, Status.VALIDATED, Status.IMPORTED, Status.COMPLETE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +119,8 @@ class UploadSession(Session):
         self._bytes_resumed = 0
         self._retries = 0
         self._url_refreshes = 0
-        self._completes = 0
-        self._is_repeat = False  # whether complete may have been accepted before it was asked for
-        self._completing_since = 0.0
-        self._in_doubt = False  # whether complete was asked for, and not known to have been refused
-        self._failures = 0  # in a row, of any part
-        self._failing_since = 0.0
-        self._recovered = -math.inf  # when an outage ended
-        self._doubt: UploaderError = UploaderError("no complete call was made")
+        self._streak = Streak()
+        self._completion = Completion(policy, random)
         self._gone = ""
         self._refused = ""  # what the store said of the last link it refused
         self._asked_at = 0.0  # when the last control call was
@@ -161,7 +148,7 @@ class UploadSession(Session):
             self._ask(Call.GET, first=True)
 
     def _create(self, *, first: bool = False) -> None:
-        self.upload_id, self._is_repeat = None, False
+        self.upload_id, self._completion = None, Completion(self._policy, self._random)
         self._enter(Phase.CREATING)
         self._ask(Call.CREATE, first=first)
 
@@ -190,13 +177,13 @@ class UploadSession(Session):
         """The first look at the upload of an earlier run."""
         if self._parts.all_stored:
             self._resume()
-            self._is_repeat = True  # most likely: what is pending may be so by an older word
-            if _is_past_complete(upload):
+            self._completion.inherit()  # what is pending may be so by an older word
+            if is_past_complete(upload):
                 self._completed(upload)  # the earlier run got as far as that
         elif upload.status == Status.FAILED:
             said = scrub(upload.error_message or "")
             self._leave(f"the service gave it up before every part was sent{': ' * bool(said)}{said}")
-        elif upload.status in _ACCEPTED:
+        elif upload.status in ACCEPTED:
             self._leave(f"it is {upload.status}, but not every part is known to have been sent")
         else:
             links = offered_links(upload, self._parts.missing(), policy=self._storage)
@@ -237,7 +224,7 @@ class UploadSession(Session):
             self._completed(done.upload)
         elif self.phase is Phase.SENDING:
             self._looked(done.upload, done.server_time)
-        elif self.phase is Phase.COMPLETING and not _is_past_complete(done.upload):
+        elif self.phase is Phase.COMPLETING and not is_past_complete(done.upload):
             self._complete_again(done.upload)
         else:
             self._watch(done.upload)
@@ -247,17 +234,18 @@ class UploadSession(Session):
             self._leave("the service no longer knows it")
         elif isinstance(failed.error, NotFoundError) and self.phase in (Phase.SENDING, Phase.COMPLETING):
             self._start_over("the service no longer knows the upload")
-        elif failed.call is Call.COMPLETE and _may_have_worked(failed.error):
-            self._doubt = failed.error
+        elif failed.call is Call.COMPLETE and may_have_worked(failed.error):
+            self._completion.doubt(failed.error)
             self._ask(Call.GET)
         else:
             if failed.call is Call.COMPLETE:
-                self._in_doubt = False
+                self._completion.refuse()
             raise failed.error
 
     def _look_again(self, failed: CallFailed) -> None:
         if failed.call is Call.COMPLETE:
-            self._doubt, self._in_doubt = failed.error, False
+            self._completion.doubt(failed.error)
+            self._completion.refuse()
         super()._look_again(failed)
 
     def _advance(self) -> None:
@@ -272,7 +260,7 @@ class UploadSession(Session):
     def _may_fill(self) -> bool:
         if self._starting_over or self._parts.must_have_url:
             return False  # most likely no link would be taken: wait for the service's word
-        if self._failures >= 2 * max(STREAK, self._window.size):
+        if self._streak.is_total(self._window.size):
             return not self._parts.in_flight  # all of them failed, and again: one will tell when it is over
         return len(self._parts.in_flight) < self._window.size
 
@@ -283,14 +271,14 @@ class UploadSession(Session):
 
     @property
     def _is_outage(self) -> bool:
-        """Whether as much failed in a row as may be in flight: it is not the parts, nothing gets through."""
-        return self._failures >= max(STREAK, min(self._window.size, self._parts.left))
+        return self._streak.is_outage(self._window.size, self._parts.left)
 
     def _send(self) -> None:
         if self._starting_over:
             if not self._parts.in_flight and self._asked is None:
                 self._parts.start_over()
-                self._gone, self._failures, self._bytes_resumed = "", 0, 0
+                self._streak.forget()
+                self._gone, self._bytes_resumed = "", 0
                 self._create()
             return
         if self._parts.all_stored:
@@ -357,9 +345,7 @@ class UploadSession(Session):
         return verdict
 
     def _stored(self, flight: Flight, ended: PartEnded, done: Done) -> None:
-        if self._is_outage:
-            self._recovered = self._now
-        self._failures = 0
+        self._streak.succeed(self._now, self._window.size, self._parts.left)
         aborted = self._stragglers.store(flight.number, ended.seconds)
         if self._parts.store(flight.number) or aborted:
             self._budget.give_back()
@@ -388,12 +374,9 @@ class UploadSession(Session):
         history = self._parts.history(flight.number)
         if retry.limit:
             self._strike(flight.number, retry)
-        if not self._failures:
-            self._failing_since = self._now
-        self._failures += 1
+        self._streak.fail(self._now)
         failures = history.failed(ended.sent)
-        # What failed in an outage does not count against a part that fails again just after.
-        since = self._failing_since if self._is_outage else self._recovered
+        since = self._streak.counted_from(self._window.size, self._parts.left)
         if is_spent(self._policy, failures, self._now - since):
             advice = f": {retry.advice}" if retry.advice else ""
             said = f"{retry.detail}; gave up after {failures} attempts{advice}"
@@ -439,7 +422,7 @@ class UploadSession(Session):
         """The answer to a GET while sending: fresh links, or news of the upload's end."""
         if upload.status == Status.FAILED:
             self._watch(upload)
-        elif upload.status in _ACCEPTED:
+        elif upload.status in ACCEPTED:
             raise UploadConflictError(
                 f"the service says {upload.status} before every part was sent: something else completed it"
             )
@@ -450,23 +433,12 @@ class UploadSession(Session):
 
     def _take_links(self, upload: Upload, server_time: float) -> None:
         offered = offered_links(upload, self._parts.missing(), policy=self._storage)
-        blocked = self._parts.unblock()
-        # What the store refused is not mended by another date for the same URL.
-        refused = [n for n, required in blocked.items() if required and not self._has_new_url(n, offered)]
-        others = {n: link for n, link in offered.items() if n not in refused}
-        fresh = {n: link for n, link in others.items() if self._parts.held(n).differs(link)}
-        if fresh:
-            self._parts.grant(fresh, self._now, server_time)
+        renewed, refused = self._parts.renew(offered, self._now, server_time)
+        if renewed:
             self._url_refreshes += 1
-            self._tell(UrlsRefreshed(len(fresh)))
+            self._tell(UrlsRefreshed(renewed))
         if refused and not self._ask_later(refused):
             self._start_over(f"a link was refused ({self._refused}) and the service gives no fresh one")
-            return
-        usable = [n for n in blocked if n not in refused]
-        for number in usable:
-            if number not in fresh:
-                self._parts.keep_url(number)
-        self._parts.ready_again(usable)
 
     def _ask_later(self, refused: list[int]) -> bool:
         """Whether the service could not have made other URLs yet for these parts: then ask once more."""
@@ -478,14 +450,11 @@ class UploadSession(Session):
         self._next_ask = (another, Call.GET)
         return True
 
-    def _has_new_url(self, number: int, offered: dict[int, Link]) -> bool:
-        return number in offered and offered[number].url != self._parts.held(number).url
-
     # Completing
 
     def _complete(self) -> None:
         self._enter(Phase.COMPLETING)
-        self._completes, self._completing_since = 1, self._now
+        self._completion.begin(self._now)
         self._ask(Call.COMPLETE)
 
     def _completed(self, upload: Upload) -> None:
@@ -496,37 +465,21 @@ class UploadSession(Session):
 
     def _complete_again(self, upload: Upload) -> None:
         """A complete call's fate is unknown, and the service's status does not tell either."""
-        doubt, is_pending = self._doubt, upload.status == Status.PENDING
-        # A repeat that is refused so was preceded by one that was accepted: what was looked at is older.
-        accepted = self._is_repeat and isinstance(doubt, ApiError) and (doubt.status == 409 or not is_pending)
-        self._in_doubt = accepted or not is_pending
-        if accepted and not is_pending and self._wait_for is not None:
+        again = self._completion.after(upload, self._now, watched=self._wait_for is not None)
+        if again is None:
             self._watch(upload)
-        elif accepted:
-            self._wait_out(Call.GET, None)
-        elif isinstance(doubt, UnreachableError):
-            self._wait_out(Call.COMPLETE, doubt.retry_after)
-        elif isinstance(doubt, NotFoundError):  # a slip: it was there when it was looked for
-            self._wait_out(Call.COMPLETE, None)
         else:
-            raise doubt
-
-    def _wait_out(self, call: Call, after: float | None) -> None:
-        """Make another call later, or give up with the doubt."""
-        if is_spent(self._policy, self._completes, self._now - self._completing_since):
-            raise self._doubt
-        self._next_ask = (self._now + pause(self._policy, self._completes, after, self._random), call)
-        self._completes += 1
-        self._is_repeat = True
+            self._next_ask = again
 
     # The end
 
     @property
     def _all_there(self) -> bool:
-        return super()._all_there or (self.phase is Phase.COMPLETING and self._in_doubt)
+        return super()._all_there or (self.phase is Phase.COMPLETING and self._completion.in_doubt)
 
     def _ask(self, call: Call, *, first: bool = False) -> None:
-        self._in_doubt = self._in_doubt or call is Call.COMPLETE
+        if call is Call.COMPLETE:
+            self._completion.ask()
         self._asked_at = self._now
         super()._ask(call, first=first)
 
@@ -561,14 +514,3 @@ class UploadSession(Session):
             f"{bad.detail}: the upload was not completed; when the file is at rest, uploading it again starts"
             " anew"
         )
-
-
-def _is_past_complete(upload: Upload) -> bool:
-    return upload.status in _ACCEPTED or upload.status == Status.FAILED
-
-
-def _may_have_worked(error: UploaderError) -> bool:
-    """Whether a complete call that ended so may have been carried out: answer lost, or it was a repeat."""
-    if isinstance(error, ApiError):
-        return error.status in (400, 409, 501)
-    return isinstance(error, UnreachableError | AnswerError)
