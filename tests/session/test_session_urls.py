@@ -181,7 +181,7 @@ def test_a_url_signed_in_the_same_second_is_asked_for_again_before_anything_is_g
     world.end_put()
     world.end_put(error("SignatureDoesNotMatch", 403))
     world.end_call()
-    assert not world.calls, "not before the next second"
+    assert not world.calls, "not before another second"
     world.sleep()
     assert world.now == pytest.approx(1000 + SIGNED_IN)
     world.finish()
@@ -201,25 +201,59 @@ def test_a_service_asked_late_in_the_second_is_asked_again_at_once() -> None:
     assert any(isinstance(event, Recreating) for event in world.told)
 
 
+def offer(world: World, generations: dict[int, int]) -> None:
+    """The service answers with links of these generations for these parts, and no others."""
+    world.calls.clear()
+    links = [{"number": n, "url": f"https://s.example/up0/{n}?X-Sig={g}"} for n, g in generations.items()]
+    told = Upload.model_validate({"id": "up0", "status": "pending", "parts": links})
+    world.tell(CallDone(Call.GET, told, 5e8))
+
+
 def test_while_one_part_waits_for_another_second_those_with_new_urls_are_held_ready() -> None:
     world = started(parts=3, concurrency=2, signs="never")
     world.end_put(EXPIRED, number=1)
     world.end_put(EXPIRED, number=2)
-    answer = world.current.told().model_dump(by_alias=True)
-    answer["parts"] = [
-        {"number": 1, "url": "https://s.example/up0/1?X-Sig=1", "expires": "1985-11-05T01:53:20Z"},
-        {"number": 2, "url": "https://s.example/up0/2?X-Sig=2"},
-    ]
-    world.calls.clear()
-    world.tell(CallDone(Call.GET, Upload.model_validate(answer), 5e8))
+    offer(world, {1: 1, 2: 2})
     assert not world.puts
     world.sleep()
-    world.signs = "anew"
-    world.end_call()
+    offer(world, {1: 3, 2: 2})
     assert {put.part.number for _, put in world.puts.values()} == {1, 2}
     world.finish()
     assert world.session.result is not None
     assert not world.session.result.recreated
+
+
+def test_the_youngest_refused_url_tells_when_to_ask_again() -> None:
+    world = started(parts=2, concurrency=2, signs="never")
+    world.now += 40
+    world.end_put(EXPIRED, number=2)
+    offer(world, {1: 1, 2: 2})
+    world.end_put(EXPIRED, number=2)
+    world.end_put(EXPIRED, number=1)
+    offer(world, {1: 1, 2: 2})
+    assert not any(isinstance(event, Recreating) for event in world.told)
+    world.sleep()
+    assert world.now == 1040 + SIGNED_IN
+
+
+def test_other_dates_for_a_refused_url_do_not_put_off_its_end() -> None:
+    world = started(parts=1, signs="never")
+    world.end_put(EXPIRED)
+    world.end_call(expires="1985-11-05T01:54:20Z")
+    world.sleep()
+    world.end_call(expires="1985-11-05T01:55:20Z")
+    assert world.asked == [Call.CREATE, Call.GET, Call.GET, Call.CREATE]
+
+
+def test_the_refusal_that_is_told_is_of_the_url_that_was_not_renewed() -> None:
+    world = started(parts=2, concurrency=2, signs="never")
+    world.now += SIGNED_IN
+    world.end_put(EXPIRED, number=1)
+    world.end_put(error("SignatureDoesNotMatch", 403), number=2)
+    offer(world, {1: 1, 2: 2})
+    (said,) = [event.reason for event in world.told if isinstance(event, Recreating)]
+    assert "Request has expired" in said
+    assert "SignatureDoesNotMatch" not in said
 
 
 def test_what_the_old_upload_stored_meanwhile_does_not_count() -> None:

@@ -113,7 +113,7 @@ def test_starting_over_forgets_what_was_stored_but_not_what_parts_went_through()
     numbers = drain(some)
     some.store(numbers[0])
     some.rest(2, until=1e9)
-    some.block(3, required=True)
+    some.block(3, "refused")
     some.history(2).strike(Cause.CORRUPT)
     some.start_over()
     assert list(some.missing()) == [1, 2, 3, 4]
@@ -149,13 +149,13 @@ def test_history_ends_with_success() -> None:
 
 def test_blocked_parts_wait_for_links_and_some_must_have_them() -> None:
     some = parts(3)
-    some.block(1, required=False)
+    some.block(1)
     assert not some.must_have_url
-    some.block(2, required=True)
+    some.block(2, "refused")
     assert some.must_have_url
-    some.block(3, required=False)
+    some.block(3)
     assert some.must_have_url, "what one needs is not forgotten for another that does not"
-    assert some.unblock() == {1: False, 2: True, 3: False}
+    assert some.unblock() == {1: None, 2: "refused", 3: None}
     assert not some.must_have_url
     assert some.unblock() == {}
 
@@ -258,7 +258,7 @@ class Story:
     def set_aside(self) -> None:
         number = self.parts.next_ready(self.now)
         if number is not None:
-            self.parts.block(number, required=False)
+            self.parts.block(number)
 
     def land(self) -> int | None:
         if not self.flying:
@@ -273,7 +273,7 @@ class Story:
 
     def lose_url(self) -> None:
         if number := self.land():
-            self.parts.block(number, required=True)
+            self.parts.block(number, "refused")
 
     def renew(self) -> None:
         self.parts.ready_again(self.parts.unblock())

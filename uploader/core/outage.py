@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
-STREAK = 4
-"""So many failures without a success between them are an outage, and not one unlucky part."""
+# So many failures without a success between them are an outage, and not one unlucky part.
+_STREAK = 4
 
 
 class Streak:
-    """The failures in a row, of any part.
-
-    In its methods `size` is how many parts may be in flight, `left` how many are not stored yet.
-    """
+    """The failures in a row, of any part."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -25,9 +22,9 @@ class Streak:
             self._since = now
         self._count += 1
 
-    def succeed(self, now: float, size: int, left: int) -> None:
-        """A part is stored; it is still one of those `left`."""
-        if self.is_outage(size, left):
+    def succeed(self, now: float, *, outage: bool) -> None:
+        """A part was stored, in an outage or not."""
+        if outage:
             self._recovered = now
         self._count = 0
 
@@ -36,13 +33,13 @@ class Streak:
         self._count = 0
 
     def is_outage(self, size: int, left: int) -> bool:
-        """Whether as much failed in a row as may be in flight: it is not the parts, nothing gets through."""
-        return self._count >= max(STREAK, min(size, left))
+        """Whether it is not the parts, nothing gets through: all failed that may be in flight, or is left."""
+        return self._count >= max(_STREAK, min(size, left))
 
     def is_total(self, size: int) -> bool:
-        """Whether all that may be in flight failed, and once more."""
-        return self._count >= 2 * max(STREAK, size)
+        """Whether all that may be in flight failed, and again."""
+        return self._count >= 2 * max(_STREAK, size)
 
-    def counted_from(self, size: int, left: int) -> float:
+    def counted_from(self, *, outage: bool) -> float:
         """Since when a part's failures count: those in an outage do not, if it fails again just after."""
-        return self._since if self.is_outage(size, left) else self._recovered
+        return self._since if outage else self._recovered

@@ -91,7 +91,7 @@ class Parts:
     def __init__(self, count: int, stored: Iterable[int] = ()) -> None:
         self.count = count
         self.in_flight: dict[int, Flight] = {}
-        self.blocked: dict[int, bool] = {}
+        self.blocked: dict[int, str | None] = {}
         self._must_have_url = False
         self._stored = set(stored)
         self._ready: deque[int] = deque(self.missing())
@@ -144,26 +144,26 @@ class Parts:
             expires = now + life if life > 0 else None
             self._held[number] = Held(link.url, now, expires, self._generation, link.expires)
 
-    def renew(self, offered: dict[int, Link], now: float, server_time: float) -> tuple[int, list[int]]:
-        """Take out all blocked parts, with what the service offered when it was asked for fresh links.
+    def renew(self, offered: dict[int, Link], now: float, server_time: float) -> int:
+        """Take in what the service offered when it was asked for fresh links; how many of them were.
 
-        Returns:
-            How many links were fresh, and the parts that cannot go on as the URL they need is none of them;
-            these are in no place until the caller puts them into one.
+        A part that needs a new URL and was offered none stays blocked.
         """
         blocked = self.unblock()
-        # What the store refused is not mended by another date for the same URL.
-        refused = [n for n, required in blocked.items() if required and not self._has_new_url(n, offered)]
-        others = {n: link for n, link in offered.items() if n not in refused}
+        for number, refusal in blocked.items():
+            if refusal is not None and not self._has_new_url(number, offered):
+                self.block(number, refusal)
+        # What the store refused is not mended by another date for the same URL: that was granted when it was.
+        others = {n: link for n, link in offered.items() if n not in self.blocked}
         fresh = {n: link for n, link in others.items() if self._held[n].differs(link)}
         if fresh:
             self.grant(fresh, now, server_time)
-        usable = [n for n in blocked if n not in refused]
+        usable = [n for n in blocked if n not in self.blocked]
         for number in usable:
             if number not in fresh:
                 self.keep_url(number)
         self.ready_again(usable)
-        return len(fresh), refused
+        return len(fresh)
 
     def _has_new_url(self, number: int, offered: dict[int, Link]) -> bool:
         return number in offered and offered[number].url != self._held[number].url
@@ -184,13 +184,13 @@ class Parts:
         """Whether a fresh URL should be asked for before the part is sent."""
         return self._held[number].wants_renewal(now)
 
-    def block(self, number: int, *, required: bool) -> None:
-        """Put a part aside until links were asked for; `required`: it cannot go on with the old one."""
-        self.blocked[number] = required
-        self._must_have_url = self._must_have_url or required
+    def block(self, number: int, refusal: str | None = None) -> None:
+        """Put a part aside until links were asked for; `refusal`: why it cannot go on with the old one."""
+        self.blocked[number] = refusal
+        self._must_have_url = self._must_have_url or refusal is not None
 
-    def unblock(self) -> dict[int, bool]:
-        """Take out all blocked parts: whether each needs a new URL, by part number."""
+    def unblock(self) -> dict[int, str | None]:
+        """Take out all blocked parts: why each needs a new URL (None: it does not), by part number."""
         blocked, self.blocked = self.blocked, {}
         self._must_have_url = False
         return blocked

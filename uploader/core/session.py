@@ -60,8 +60,8 @@ from uploader.options import Concurrency, RetryPolicy, WaitFor
 FRESH = 30.0
 
 # Signatures are dated in whole seconds (AWS' X-Amz-Date): a service that signs twice within one makes the
-# same URL twice, which is no refusal to make another.
-SIGNED_IN = 1.0
+# same URL twice, which is no refusal to make another. And a second for signers whose clocks differ.
+SIGNED_IN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,6 @@ class UploadSession(Session):
         self._streak = Streak()
         self._completion = Completion(policy, random)
         self._gone = ""
-        self._refused = ""  # what the store said of the last link it refused
         self._asked_at = 0.0  # when the last control call was
         self._starting_over = False
         self._recreated = False
@@ -294,7 +293,7 @@ class UploadSession(Session):
             if number is None:
                 return
             if self._parts.wants_url(number, self._now):
-                self._parts.block(number, required=False)
+                self._parts.block(number)
             else:
                 self._put(number)
 
@@ -331,7 +330,7 @@ class UploadSession(Session):
                 self._renew_url(flight, ended, verdict)
             case Gone():
                 self._gone = verdict.detail
-                self._parts.block(flight.number, required=True)
+                self._parts.block(flight.number, verdict.detail)
             case SourceBad():
                 raise self._source_error(flight.number, verdict)
             case Fail():
@@ -345,7 +344,7 @@ class UploadSession(Session):
         return verdict
 
     def _stored(self, flight: Flight, ended: PartEnded, done: Done) -> None:
-        self._streak.succeed(self._now, self._window.size, self._parts.left)
+        self._streak.succeed(self._now, outage=self._is_outage)
         aborted = self._stragglers.store(flight.number, ended.seconds)
         if self._parts.store(flight.number) or aborted:
             self._budget.give_back()
@@ -376,7 +375,7 @@ class UploadSession(Session):
             self._strike(flight.number, retry)
         self._streak.fail(self._now)
         failures = history.failed(ended.sent)
-        since = self._streak.counted_from(self._window.size, self._parts.left)
+        since = self._streak.counted_from(outage=self._is_outage)
         if is_spent(self._policy, failures, self._now - since):
             advice = f": {retry.advice}" if retry.advice else ""
             said = f"{retry.detail}; gave up after {failures} attempts{advice}"
@@ -397,14 +396,13 @@ class UploadSession(Session):
         self._tell_retry(flight.number, retry.cause, retry.detail, delay)
 
     def _renew_url(self, flight: Flight, ended: PartEnded, refusal: NewUrl) -> None:
-        self._refused = refusal.detail
         if flight.held.generation == self._parts.held(flight.number).generation:
             # When it began: a part may have waited long for a worker.
             began = self._now - ended.seconds
             ran_out = refusal.cause is Cause.EXPIRED and began - flight.held.granted > FRESH
             if not ran_out:
                 self._strike(flight.number, refusal)
-            self._parts.block(flight.number, required=True)
+            self._parts.block(flight.number, refusal.detail)
         else:
             self._parts.ready_again([flight.number])  # a newer link came meanwhile: try that
         self._tell_retry(flight.number, refusal.cause, refusal.detail, 0.0)
@@ -433,20 +431,19 @@ class UploadSession(Session):
 
     def _take_links(self, upload: Upload, server_time: float) -> None:
         offered = offered_links(upload, self._parts.missing(), policy=self._storage)
-        renewed, refused = self._parts.renew(offered, self._now, server_time)
+        renewed = self._parts.renew(offered, self._now, server_time)
         if renewed:
             self._url_refreshes += 1
             self._tell(UrlsRefreshed(renewed))
-        if refused and not self._ask_later(refused):
-            self._start_over(f"a link was refused ({self._refused}) and the service gives no fresh one")
+        if self._parts.must_have_url and not self._ask_later():
+            refusal = next(iter(self._parts.blocked.values()))
+            self._start_over(f"the service gives no fresh link after a refusal: {refusal}")
 
-    def _ask_later(self, refused: list[int]) -> bool:
-        """Whether the service could not have made other URLs yet for these parts: then ask once more."""
-        another = max(self._parts.held(number).granted for number in refused) + SIGNED_IN
+    def _ask_later(self) -> bool:
+        """Whether the service could not have made the URLs yet that are still needed: then ask once more."""
+        another = max(self._parts.held(number).granted for number in self._parts.blocked) + SIGNED_IN
         if self._asked_at >= another:
             return False
-        for number in refused:
-            self._parts.block(number, required=True)
         self._next_ask = (another, Call.GET)
         return True
 
