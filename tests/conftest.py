@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is about how fast this machine is, nor does one find today what it did not yesterday: for other
+# examples each time there is `--hypothesis-profile=random`.
+settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", settings.get_profile("random"), derandomize=True)
+settings.load_profile("suite")
 
 pytest_plugins = ["tests.faults.plugin", "tests.stores.plugin"]
 

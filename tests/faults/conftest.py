@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.faults.peer import Behaviour, peer
-from tests.faults.rig import IMPATIENT, QUICK, Rig
+from tests.faults.rig import PATIENT, QUICK, Rig
 from uploader import RetryPolicy, Timeouts, Uploader
 from uploader.local import serve
 
@@ -61,7 +61,7 @@ def rig(request: pytest.FixtureRequest, outcomes: tuple[str, ...]) -> Open:
         narrow: bool = False,
         faults: tuple[str, ...] = (),
         retry: RetryPolicy = QUICK,
-        timeouts: Timeouts = IMPATIENT,
+        timeouts: Timeouts = PATIENT,
         **settings: Any,
     ) -> Iterator[Rig]:
         pair = request.getfixturevalue("certificate") if tls else None

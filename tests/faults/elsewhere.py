@@ -19,7 +19,7 @@ import trustme
 
 from tests.faults.cases import EXACT
 from tests.faults.peer import peer
-from tests.faults.rig import IMPATIENT, QUICK, Rig, make_file
+from tests.faults.rig import PATIENT, QUICK, Rig, make_file
 from tests.transfer.servers import deaf
 from uploader import Uploader
 from uploader.local import serve
@@ -46,7 +46,7 @@ def main(told: dict[str, Any]) -> None:
             api_key=service.api_key,
             api_secret=service.api_secret,
             retry=QUICK,
-            timeouts=IMPATIENT,
+            timeouts=PATIENT,
             state_dir=folder / "state",
             storage_hosts=told.get("storage_hosts"),
         )

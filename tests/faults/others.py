@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.peer import BLOCK, Behaviour, Exchange
-from tests.faults.rig import IMPATIENT, QUICK, Rig
+from tests.faults.rig import PATIENT, QUICK, Rig
 from uploader import Uploader
 
 # Nobody's, says RFC 6761; the rig's certificate is for them too.
@@ -157,7 +157,7 @@ def handing_out(origin: str) -> Behaviour:
 def from_afar(it: Rig, **settings: Any) -> Uploader:
     """An uploader to the rig's peer that knows it as a host on the Internet, behind a proxy."""
     known: dict[str, Any] = {"api_key": it.service.api_key, "api_secret": it.service.api_secret}
-    known |= {"retry": QUICK, "timeouts": IMPATIENT}
+    known |= {"retry": QUICK, "timeouts": PATIENT}
     return Uploader(base_url=f"https://{API}/v1", **known | settings)
 
 

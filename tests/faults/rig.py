@@ -20,8 +20,7 @@ MiB = 1024 * 1024
 
 # Everything else as users have it; only the waits are shorter.
 QUICK = RetryPolicy(attempts=6, base=0.01, cap=0.05, poll_first=0.02, poll_cap=0.1, wait_limit=20)
-IMPATIENT = Timeouts(connect=5, stall=0.5, answer=1.0, api=1.0)
-# Where nothing is to time out, however busy the machine is.
+# Nothing times out but where a test says so, however busy the machine is: what is counted is retries.
 PATIENT = Timeouts(connect=20, stall=20, answer=30, api=30)
 
 
@@ -72,7 +71,8 @@ class Rig:
         except UploaderError as error:
             self.error = error
         left = set(threading.enumerate()) - threads
-        assert not [thread.name for thread in left if thread.name.startswith("uploader")]
+        # The service has threads, too, and may be at work on what the uploader waits for no more.
+        assert not [it.name for it in left if it.name.startswith(("uploader-call", "uploader-part"))]
         outcome = self._outcome(path)
         assert outcome in self.outcomes, self.error or self.result
         return outcome

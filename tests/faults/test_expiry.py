@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.peer import Exchange, LeftError, pass_on, reply, until_renewed
-from tests.faults.rig import PATIENT, MiB, make_file
+from tests.faults.rig import MiB, make_file
 from uploader import RetryPolicy
 from uploader.core.events import PartRetrying, Recreating, UrlsRefreshed
 from uploader.core.outcomes import Cause
@@ -206,12 +205,6 @@ STORES = {
         "  <ServerTime>2012-12-25T09:49:00.000Z</ServerTime>\n  <EC>0002-00000418</EC>\n</Error>\n",
     ),
 }
-
-
-@pytest.fixture
-def rig(rig: Open) -> Open:
-    """Nothing times out but where a test says so: what is counted here is retries."""
-    return partial(rig, timeouts=PATIENT)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,10 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.peer import BLOCK, Behaviour, Exchange, LeftError, broken, carried_out, pass_on, reply
-from tests.faults.rig import PATIENT, MiB, Rig, make_file
+from tests.faults.rig import MiB, Rig, make_file
 from uploader import RetryPolicy, Timeouts
 from uploader.core.events import CallRetrying, Event, PartRetrying, PartStored, UrlsRefreshed
 from uploader.core.outcomes import Cause
-
-
-@pytest.fixture
-def rig(rig: Open) -> Open:
-    """Nothing times out but where a test says so: what is counted here is retries."""
-    return partial(rig, timeouts=PATIENT)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.peer import pass_on, reply, response, until_renewed, xml
-from tests.faults.rig import PATIENT, MiB, make_file
+from tests.faults.rig import MiB, make_file
 from uploader import RetryPolicy
 from uploader.core.events import CallRetrying
 
@@ -23,12 +22,6 @@ SLIP = response(404, '{"message": "Not Found"}', "Content-Type: application/json
 def page(status: int) -> bytes:
     headers = ("Content-Type: text/html", "Location: https://login.example/")
     return response(status, "<html><h1>Who are you?</h1></html>", *headers)
-
-
-@pytest.fixture
-def rig(rig: Open) -> Open:
-    """Nothing times out: what is counted here is calls."""
-    return partial(rig, timeouts=PATIENT)
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,10 @@ from uploader.options import RetryPolicy
 
 KiB = 1024
 
+FUZZ = os.environ.get("UPLOADER_FUZZ", "")
 fuzz = settings(
-    max_examples=int(os.environ.get("UPLOADER_FUZZ", "100")),
-    deadline=None,
+    max_examples=int(FUZZ or 100),
+    derandomize=not FUZZ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 

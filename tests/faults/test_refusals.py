@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.peer import broken, reply, response, until_renewed, xml
-from tests.faults.rig import PATIENT, MiB, make_file
+from tests.faults.rig import MiB, make_file
 from uploader import Timeouts
 from uploader.core.events import PartRetrying, UrlsRefreshed
 from uploader.core.outcomes import Cause
@@ -25,12 +24,6 @@ EARLY = ["keep", "half", "close", "reset"]
 
 # What came before a reset can still be read here; elsewhere the kernel may drop it.
 KEEPS_WHAT_CAME = sys.platform == "linux"
-
-
-@pytest.fixture
-def rig(rig: Open) -> Open:
-    """Nothing times out but where a test says so: what is counted here is retries."""
-    return partial(rig, timeouts=PATIENT)
 
 
 @pytest.fixture(scope="module")

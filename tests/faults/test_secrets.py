@@ -29,7 +29,7 @@ from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.overheard import Overheard, all_logged
 from tests.faults.peer import Behaviour, Exchange, broken, pass_on, reply, response, xml
-from tests.faults.rig import IMPATIENT, QUICK, MiB, Rig, make_file
+from tests.faults.rig import PATIENT, QUICK, MiB, Rig, make_file
 from tests.secrets import leaks, values_of
 from uploader import AsyncUploader, RetryPolicy, Uploader, UploaderError, UploadResult
 from uploader.cli import main
@@ -206,7 +206,7 @@ class Awaited:
 
 def settings_for(it: Rig, **credentials: str) -> dict[str, Any]:
     credentials = credentials or {"api_key": KEY, "api_secret": SECRET}
-    return {"base_url": f"{it.peer.origin}/v1", "retry": QUICK, "timeouts": IMPATIENT} | credentials
+    return {"base_url": f"{it.peer.origin}/v1", "retry": QUICK, "timeouts": PATIENT} | credentials
 
 
 def overheard(it: Rig, log: list[str], path: Path, state: Path) -> Overheard:
@@ -519,7 +519,7 @@ API_PAGES: dict[str, Page] = {
 
 
 # More than there are refusals in any script.
-PATIENT = RetryPolicy(
+LASTING = RetryPolicy(
     attempts=999, first_attempts=999, base=0, cap=0, budget=999, budget_rate=999, poll_first=0.02
 )
 
@@ -545,7 +545,7 @@ def test_what_a_store_repeats_of_a_link_is_heard_nowhere(
 ) -> None:
     links: set[str] = set()
     script = noted({1: echoing(values, 8, STORE_PAGES[page])}, links)
-    with rig(script, retry=PATIENT, api_key=KEY, api_secret=SECRET) as it:
+    with rig(script, retry=LASTING, api_key=KEY, api_secret=SECRET) as it:
         with all_logged() as log:
             it.upload(path)
         assert it.heard(PartRetrying) == 8 * len(ENCODINGS)
@@ -560,7 +560,7 @@ def test_what_an_api_repeats_of_the_credentials_is_heard_nowhere(
 ) -> None:
     final = saying(422, lambda exchange: API_PAGES[page](" and ".join(credentials(exchange)))[0])
     script: dict[int | str, list[Behaviour]] = {"create": [final, *echoing(credentials, 5, API_PAGES[page])]}
-    with rig(script, retry=PATIENT, api_key=KEY, api_secret=SECRET) as it, all_logged() as log:
+    with rig(script, retry=LASTING, api_key=KEY, api_secret=SECRET) as it, all_logged() as log:
         assert it.upload(path) == "ApiError"
         told = overheard(it, log, path, state_dir).told()
         assert it.upload(path) == EXACT
@@ -575,7 +575,7 @@ def test_what_a_page_in_the_apis_place_repeats_is_heard_nowhere(
     path: Path, state_dir: Path, rig: Open
 ) -> None:
     script: dict[int | str, list[Behaviour]] = {"create": echoing(credentials, 5, STORE_PAGES["a page"])}
-    with rig(script, retry=PATIENT, api_key=KEY, api_secret=SECRET) as it, all_logged() as log:
+    with rig(script, retry=LASTING, api_key=KEY, api_secret=SECRET) as it, all_logged() as log:
         assert it.upload(path) == EXACT
         assert it.heard(CallRetrying) == 5 * len(ENCODINGS)
         told = overheard(it, log, path, state_dir).told()

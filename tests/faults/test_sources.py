@@ -18,7 +18,7 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.peer import Behaviour, Exchange, pass_on
-from tests.faults.rig import PATIENT, MiB, Rig, make_file
+from tests.faults.rig import MiB, Rig, make_file
 from tests.transfer.test_changes import (
     Change,
     copy_away_and_back,
@@ -217,9 +217,7 @@ def test_a_part_of_the_file_as_it_was_that_arrives_late_is_never_mixed_in(
 
     held: list[Exchange] = []
     taken = threading.Event()
-    with rig(
-        {1: [take_all_and_leave], "complete": [pass_on_what_is_held]}, retry=LATER, timeouts=PATIENT
-    ) as it:
+    with rig({1: [take_all_and_leave], "complete": [pass_on_what_is_held]}, retry=LATER) as it:
         with pytest.raises(KeyboardInterrupt):
             it.uploader.upload(path, part_size=PART, progress=listener)
         change(path)

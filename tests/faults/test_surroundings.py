@@ -18,7 +18,7 @@ from tests.faults.conftest import Open
 from tests.faults.others import API, STORE, from_afar, handing_out, proxy, watching
 from tests.faults.overheard import Overheard, all_logged
 from tests.faults.peer import Behaviour, Exchange, pass_on, reply, response, xml
-from tests.faults.rig import IMPATIENT, QUICK, Rig, make_file
+from tests.faults.rig import PATIENT, QUICK, Rig, make_file
 from tests.secrets import leaks, values_of
 from tests.state.conftest import until
 from uploader import RetryPolicy, Uploader
@@ -90,7 +90,7 @@ def test_no_proxy_leads_to_this_machine(
 
 def uploader_at(it: Rig, origin: str) -> Uploader:
     key, secret = it.service.api_key, it.service.api_secret
-    return Uploader(base_url=f"{origin}/v1", api_key=key, api_secret=secret, retry=QUICK, timeouts=IMPATIENT)
+    return Uploader(base_url=f"{origin}/v1", api_key=key, api_secret=secret, retry=QUICK, timeouts=PATIENT)
 
 
 def abroad(*first: Behaviour) -> dict[int | str, list[Behaviour]]:

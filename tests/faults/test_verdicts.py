@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from tests.faults.cases import EXACT, case
 from tests.faults.conftest import Open
 from tests.faults.peer import Behaviour, Exchange, broken, carried_out, reply, response
-from tests.faults.rig import PATIENT, Rig, make_file
+from tests.faults.rig import Rig, make_file
 from uploader import RetryPolicy, Timeouts, UploadFailedError
 from uploader.core.events import CallRetrying, StatusSeen
 
@@ -23,12 +22,6 @@ OOPS = response(500, '{"error": "InternalError", "message": "try again"}', JSON)
 GATEWAY = response(502, "<html><h1>502 Bad Gateway</h1></html>", "Content-Type: text/html")
 BUSY = response(429, '{"error": "TooManyRequests"}', JSON, "Retry-After: 0")
 TIMED_OUT = response(504, '{"message": "Endpoint request timed out"}', JSON)
-
-
-@pytest.fixture
-def rig(rig: Open) -> Open:
-    """Nothing times out but where a test says so: what is counted here is retries."""
-    return partial(rig, timeouts=PATIENT)
 
 
 @pytest.fixture(scope="module")

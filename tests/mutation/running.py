@@ -28,6 +28,7 @@ HERE = Path(__file__).parents[2]
 # A counterexample need not be a small one here.
 _NO_SHRINKING = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 MEMORY = 4 * 1024**3
+PROFILE = "mutation"
 
 
 @dataclass
@@ -126,8 +127,7 @@ class Bench:
 def make_bench(root: Path, *, slow: bool) -> Bench:
     """See how the tests do while nothing is broken. Those that fail then are left out of all that follows."""
     profile = hypothesis.settings(derandomize=True, database=None, deadline=None, phases=_NO_SHRINKING)
-    hypothesis.settings.register_profile("mutation", profile)
-    hypothesis.settings.load_profile("mutation")
+    hypothesis.settings.register_profile(PROFILE, profile)
     usual = run_tests(root, [*QUICK, *(SLOW if slow else ())], Run(), 3600.0)
     if not usual.seconds:
         raise SystemExit(f"the tests did not run:\n{(root / 'output').read_text(encoding='utf-8')}")
@@ -180,7 +180,8 @@ def _pytest(root: Path, arguments: list[str], witness: _Witness) -> NoReturn:
     for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
         del sys.modules[name]
     fixed = ("-q", "-p", "no:cacheprovider", "--basetemp=temporary", "-W", "ignore::pytest.PytestWarning")
-    code = pytest.main([*fixed, *arguments], plugins=[witness])
+    profile = f"--hypothesis-profile={PROFILE}"
+    code = pytest.main([*fixed, profile, *arguments], plugins=[witness])
     print("ended", 0, int(code), file=witness.out, sep="\t")
     own = ("uploader", "tests", "benchmarks", "conftest", "__")
     imported = [name for name in list(sys.modules) if not name.startswith(own)]

@@ -90,7 +90,7 @@ SEEDS = st.integers(0, 2**32)
 WORLDS = st.sampled_from([0.0, 0.0, 0.02, 0.1, 0.3, 0.7])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=SEEDS,
     parts=st.integers(1, 8),
@@ -127,7 +127,7 @@ def test_whenever_it_dies_it_goes_on_until_all_of_the_file_is_there(
         settle(it)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=SEEDS,
     parts=st.integers(1, 8),

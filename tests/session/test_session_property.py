@@ -27,7 +27,7 @@ from uploader.options import Concurrency, RetryPolicy
 DONE = {"validated", "imported", "complete"}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     seed=st.integers(0, 2**32),
     parts=st.integers(1, 30),

@@ -573,7 +573,7 @@ def test_time_passing_while_resuming_does_nothing() -> None:
 # Any order of events
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, 2**32),
     parts=st.integers(1, 16),

@@ -18,7 +18,6 @@ MiB = 1024 * 1024
 
 # Everything else as users have it; only the waits are shorter.
 QUICK = RetryPolicy(attempts=6, base=0.01, cap=0.05, poll_first=0.02, poll_cap=0.1, wait_limit=20)
-IMPATIENT = Timeouts(connect=5, stall=0.5, answer=1.0, api=1.0)
 
 Opened = tuple[Service, Uploader]
 Open = Callable[..., AbstractContextManager[Opened]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.transfer.conftest import IMPATIENT, MiB, Open
+from tests.transfer.conftest import MiB, Open
 from uploader import AnswerError, ApiError, AuthError, PartError, UnreachableError, UploaderError
 from uploader.core.events import Event, PartRetrying, PartStored, Progress, Recreating
 
@@ -79,7 +79,7 @@ def test_outlasted_to_the_exact_bytes(
     retries, refreshes = OUTLASTED[fault]
     tls = {"certificate": request.getfixturevalue("trusted")} if scheme == "https" else {}
     events: list[Event] = []
-    with opened(fault, timeouts=IMPATIENT, **tls) as (service, uploader):
+    with opened(fault, **tls) as (service, uploader):
         result = uploader.upload(glb, part_size=5 * MiB, progress=events.append)
         assert service.sha256(result.upload_id) == hashlib.sha256(glb.read_bytes()).hexdigest()
     if "vanish" in fault:
@@ -95,7 +95,7 @@ def test_outlasted_to_the_exact_bytes(
 @pytest.mark.parametrize("fault", FINAL)
 def test_final_with_an_error_that_says_what_to_do(fault: str, glb: Path, opened: Open) -> None:
     kind, said = FINAL[fault]
-    with opened(fault, timeouts=IMPATIENT) as (service, uploader):
+    with opened(fault) as (service, uploader):
         with pytest.raises(kind) as caught:
             uploader.upload(glb, part_size=5 * MiB, progress=False)
         completes = [r for r in service.requests if r.target == "complete"]
