@@ -5,7 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,6 +20,8 @@ from tests.faults.rig import MiB, Rig, make_file
 from uploader import RetryPolicy, Timeouts
 from uploader.core.events import CallRetrying, Event, PartRetrying, PartStored, UrlsRefreshed
 from uploader.core.outcomes import Cause
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,38 @@ def at_a_steady(rate: int) -> Behaviour:
     return behave
 
 
+@contextmanager
+def ticking() -> Iterator[list[float]]:
+    """A thread that notes the time every 10 ms, as long as the machine lets it."""
+    ticks, over = [time.monotonic()], threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.01):
+            ticks.append(time.monotonic())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        yield ticks
+    finally:
+        over.set()
+        thread.join()
+        ticks.append(time.monotonic())
+
+
+def undisturbed(attempt: Callable[[], T]) -> T:
+    """What an attempt comes to during which the machine did not stand still, or the last of ten.
+
+    While the machine stands still no link takes a byte: that would be a stall like any other.
+    """
+    for _ in range(10):
+        with ticking() as ticks:
+            came_to = attempt()
+        if max(after - before for before, after in pairwise(ticks)) < 0.1:
+            break
+    return came_to
+
+
 @case(9, EXACT)
 def test_a_steady_slow_link_is_not_called_stalled(tls: bool, tmp_path: Path, rig: Open) -> None:
     """As 100 KB/s would be if 4 s, and not 30, were a stall: a block of full size takes longer than that.
@@ -53,10 +91,13 @@ def test_a_steady_slow_link_is_not_called_stalled(tls: bool, tmp_path: Path, rig
     """
     path = make_file(tmp_path / "scene.glb", (1792 if tls else 1024) * 1024)
     timeouts = Timeouts(connect=20, stall=0.4, answer=60, api=30)
-    with rig({1: [at_a_steady(1 * MiB)]}, tls=tls, narrow=True, timeouts=timeouts) as it:
-        it.upload(path)
-        assert it.peer.seen[1] == 1
-        assert it.heard(PartRetrying) == 0
+
+    def attempt() -> tuple[int, int]:
+        with rig({1: [at_a_steady(1 * MiB)]}, tls=tls, narrow=True, timeouts=timeouts) as it:
+            it.upload(path)
+            return it.peer.seen[1], it.heard(PartRetrying)
+
+    assert undisturbed(attempt) == (1, 0)
 
 
 @case(10, EXACT)
