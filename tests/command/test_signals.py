@@ -491,18 +491,28 @@ def test_a_stop_that_hits_a_destructor_is_not_lost(
 
 # At any moment
 
-# As the command that is installed, but telling when it is about to begin: what comes before is Python's.
+# As the command that is installed, but telling when it heeds signals: what comes before is Python's.
 READY = """
 import sys
-import uploader.cli
+from contextlib import contextmanager
 from uploader.__main__ import main
-print("ready", file=sys.stderr, flush=True)
+from uploader.observe.stops import STOPS
+
+heeded = STOPS.heeded
+
+@contextmanager
+def telling():
+    with heeded():
+        print("ready", file=sys.stderr, flush=True)
+        yield
+
+STOPS.heeded = telling
 main()
 """
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Starts the command, and returns when it begins."""
+    """Starts the command, and returns when it heeds signals."""
     process = start_python("-c", READY, *arguments)
     assert process.stderr is not None
     assert process.stderr.readline() == "ready\n"

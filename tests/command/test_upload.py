@@ -296,12 +296,15 @@ def test_an_unreadable_file_is_exit_2(command: Run, service: Service, picture: P
 
 
 def test_time_up_while_validating_is_exit_3_and_says_how_to_go_on(
-    command: Run, picture: Path, monkeypatch: pytest.MonkeyPatch
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serve(stage_delay=30) as service:
+    small = tmp_path / "small.png"
+    small.write_bytes(b"\x89PNG\r\n\x1a\n")  # sent before the time is up
+    with serve(stage_delay=60) as service:
         use(service, monkeypatch)
-        said = command("upload", picture, "--json", "--timeout", "2s")
+        said = command("upload", small, "--json", "--timeout", "5s")
     assert said.code == 3
+    assert "while validating" in said.json["error"]["message"]
     assert said.json["error"]["resumable"]
     assert f"uploader resume {said.json['error']['upload_id']}" in said.err
 

@@ -113,14 +113,18 @@ def test_a_create_that_is_under_way_when_a_temporary_service_ends_is_aborted(
     listed = threading.Event()
     relay.held = lambda method, path: method == "POST" and path.endswith("?uploads")
     relay.broken = lambda *call: lists_uploads(*call) and bool(listed.set())
+
+    def release() -> None:
+        creating.exception(60)  # the end has begun: nobody hears of it any more
+        listed.wait(1)  # what is listed before the create comes is too early
+        relay.release()
+
     with real_store.client() as client, ThreadPoolExecutor() as pool:
         before = begun(client, real_store)
         with session(s3_endpoint=relay.url) as api:
             creating = pool.submit(api.try_create)
             assert relay.holding.wait(60)
-            pool.submit(
-                lambda: (listed.wait(1), relay.release())
-            )  # what is listed before it comes is too early
+            pool.submit(release)
         assert isinstance(creating.exception(), httpx.TransportError)
         assert begun(client, real_store) == before
 

@@ -53,8 +53,10 @@ def test_nothing_is_told_after_the_end(
         if isinstance(event, Finished | Failed):
             until(lambda: len([it for it in service.requests if it.part and it.status == 200]) == stored)
 
-    faults, timeout = [fault] if fault else [], 1.0 if end == "UploadTimeoutError" else None
-    with opened(*faults, rate=10 * MiB) as (service, uploader):
+    faults = [fault] if fault else []
+    # All parts have begun before the time is up, and at this rate some are still under way then.
+    timeout, rate = (5, 2 * MiB) if end == "UploadTimeoutError" else (None, 10 * MiB)
+    with opened(*faults, rate=rate) as (service, uploader):
         job = uploader.prepare(glb, part_size=5 * MiB, concurrency=4, timeout=timeout)
         with suppress(UploaderError):
             uploader.run(job, progress=listener, cancelled=cancelled)

@@ -6,10 +6,12 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.transfer.conftest import MiB, Open
+from tests.faults.rig import make_file
+from tests.transfer.conftest import QUICK, MiB, Open
 from uploader import (
     InputError,
     UnreachableError,
@@ -115,19 +117,22 @@ def test_progress_ends_at_the_files_size_and_phases_come_in_order(glb: Path, ope
     assert phases == [Phase.CREATING, Phase.SENDING, Phase.COMPLETING, Phase.VALIDATING, Phase.DONE]
 
 
-def test_time_up_while_validating_is_resumed_by_waiting(glb: Path, opened: Open) -> None:
-    with opened(stage_delay=1.5) as (_, uploader):
-        with pytest.raises(UploadTimeoutError) as caught:
-            uploader.upload(glb, timeout=1.0, progress=False)
+def test_time_up_while_validating_is_resumed_by_waiting(tmp_path: Path, opened: Open) -> None:
+    """Sending 4 KiB is over before the time is up, and the verdict not there before another service is."""
+    path, place = make_file(tmp_path / "scene.glb", 4096), tmp_path / "service"
+    with opened(directory=place, stage_delay=3600) as (service, uploader):
+        began = time.monotonic()
+        with pytest.raises(UploadTimeoutError, match="while validating") as caught:
+            uploader.upload(path, timeout=5, progress=False)
+        assert time.monotonic() - began < QUICK.wait_limit, "which is for those that set no timeout"
         assert caught.value.resumable
+    with opened(directory=place, port=urlsplit(service.base_url).port, stage_delay=0) as (_, uploader):
         result = uploader.wait(str(caught.value.upload_id), wait_for="imported", progress=False)
     assert result.entity_id
     assert result.file_name == "scene.glb"
 
 
 def test_an_api_that_is_not_there_is_said_so_with_its_address_and_what_to_check(glb: Path) -> None:
-    from tests.transfer.conftest import QUICK
-
     said = r"could not connect: http://127\.0\.0\.1:9: [^/]+; check the network and SCENARIO_BASE_URL$"
     with (
         Uploader(base_url="http://127.0.0.1:9/v1", api_key="k", api_secret="s", retry=QUICK) as uploader,
